@@ -1,0 +1,313 @@
+"""The Scenario: what to run, validated once at the edge and frozen afterwards.
+
+Every dimensional field carries its unit in its name (``_s``, ``_per_s``, ``_mb``). The same value drives the
+model and the real backend; nothing else does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCENARIO_VERSION = 1
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Endpoint(StrEnum):
+    """The requests a client can send; the order is the integer code used in every array."""
+
+    HOME_TIMELINE = "home_timeline"
+    PROFILE = "profile"
+    CREATE_POST = "create_post"
+    REACT = "react"
+    READ_POST = "read_post"
+
+    @property
+    def code(self) -> int:
+        return ENDPOINTS.index(self)
+
+
+ENDPOINTS: tuple[Endpoint, ...] = tuple(Endpoint)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+
+
+class Population(_Frozen):
+    """Who uses the platform, and what exists before the first request."""
+
+    users: Annotated[int, Field(ge=10, le=5_000_000)] = 2_000
+    """Number of accounts; with `graph` set, the number of distinct accounts in the file decides instead."""
+    graph: Path | None = None
+    """An edge list to load instead of generating: one `follower followee` pair of integers a line, `#` comments.
+    A relative path is resolved against the scenario's own folder."""
+    mean_followers: Positive = 40.0
+    """Mean follower count of the generated graph."""
+    follower_exponent: Annotated[float, Field(gt=1.5, le=5)] = 2.276
+    """Exponent of the power law of follower counts (Kwak 2010)."""
+    max_follower_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The most followed account is followed by this share of all accounts."""
+    posts_per_user: NonNegative = 10.0
+    """Mean number of seeded posts per account."""
+    materialized_share: Share = 0.95
+    """Share of accounts whose home timeline exists in Redis at the start; the others are rebuilt on first read."""
+    cached_posts_share: Share = 1.0
+    """Share of seeded posts, newest first, whose metadata hash is in Redis at the start."""
+
+
+class Mix(_Frozen):
+    """Shares of the requests per endpoint; they sum to 1."""
+
+    home_timeline: Share = 0.60
+    profile: Share = 0.12
+    create_post: Share = 0.06
+    react: Share = 0.08
+    read_post: Share = 0.14
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        total = sum(self.shares)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares sum to {total:g}; they must sum to 1")
+        return self
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Shares in the order of `ENDPOINTS`."""
+        return tuple(float(getattr(self, endpoint.value)) for endpoint in ENDPOINTS)
+
+
+class RatePoint(_Frozen):
+    """From `at_s` on, the offered rate is `factor` times `workload.rate_per_s`."""
+
+    at_s: NonNegative
+    factor: NonNegative
+
+
+class Workload(_Frozen):
+    """What the users do."""
+
+    mode: Literal["open", "closed"] = "open"
+    """`open`: arrivals at given instants. `closed`: `sessions` users who wait for the answer and then think."""
+    rate_per_s: Positive = 300.0
+    """Offered rate in open mode."""
+    rate_profile: tuple[RatePoint, ...] = ()
+    """Changes of the offered rate over time, each holding until the next; empty means constant."""
+    burst_cv: NonNegative = 0.0
+    """Coefficient of variation of the arrival rate between slots of 100 ms (gamma-modulated Poisson); 0 is Poisson."""
+    sessions: Annotated[int, Field(ge=1, le=100_000)] = 50
+    """Concurrent users in closed mode."""
+    think_time_s: Positive = 0.25
+    """Mean think time in closed mode (exponential)."""
+    mix: Mix = Mix()
+    activity_exponent: NonNegative = 0.3
+    """Posting rate grows as (followers + 1) to this power, so that who is followed also posts more."""
+    popularity_exponent: NonNegative = 0.7
+    """A profile or post is asked for in proportion to its author's (followers + 1) to this power."""
+    popularity_half_life_s: Positive = 3_600.0
+    """The rate at which a post is asked for halves with this age."""
+    hot_post_share: Share = 0.0
+    """Share of read_post and react requests that go to one single post (a hot key)."""
+
+    @model_validator(mode="after")
+    def _profile_in_order(self) -> Self:
+        times = [point.at_s for point in self.rate_profile]
+        if times != sorted(set(times)):
+            raise ValueError(f"rate_profile: at_s must increase strictly, got {times}")
+        return self
+
+
+class Api(_Frozen):
+    processes: Annotated[int, Field(ge=1, le=16)] = 1
+    database_pool: Annotated[int, Field(ge=1, le=64)] = 8
+    """Connections of one API process to each PostgreSQL server; a request waits when all are taken."""
+    request_timeout_s: Positive = 10.0
+    """The client gives up after this time; the abandoned work still burns capacity."""
+    replica_poll_interval_s: Positive = 0.05
+    """How often an API process asks each standby how far it has replayed."""
+
+
+class Redis(_Frozen):
+    shards: Annotated[int, Field(ge=1, le=64)] = 3
+    virtual_nodes: Annotated[int, Field(ge=1, le=1024)] = 128
+    """Points of each shard on the consistent-hash ring."""
+    maxmemory_mb: Annotated[int, Field(ge=16, le=16_384)] = 256
+
+
+class Postgres(_Frozen):
+    standbys: Annotated[int, Field(ge=0, le=4)] = 2
+    fsync: bool = True
+    synchronous_commit: Literal["on", "off", "local", "remote_write", "remote_apply"] = "local"
+    shared_buffers_mb: Annotated[int, Field(ge=16, le=8_192)] = 128
+    checkpoint_timeout_s: Annotated[int, Field(ge=30, le=86_400)] = 900
+    max_wal_size_mb: Annotated[int, Field(ge=64, le=65_536)] = 2_048
+    autovacuum: bool = False
+    """Off by default so that two runs do the same housekeeping; runs here are shorter than a vacuum cycle."""
+
+
+class Broker(_Frozen):
+    kind: Literal["redis_streams", "rabbitmq"] = "redis_streams"
+    """Which broker; for RabbitMQ its URL is read from FEEDTWIN_RABBITMQ_URL."""
+
+
+class Workers(_Frozen):
+    processes: Annotated[int, Field(ge=1, le=16)] = 1
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Followers pushed per pipelined batch."""
+    wait_per_batch_s: NonNegative = 0.0
+    """A declared wait after each batch (awaited, not spun), to make the workers the bottleneck honestly."""
+
+
+class Relay(_Frozen):
+    interval_s: Positive = 0.02
+    """Pause between two polls of the outbox that found less than a full batch."""
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
+
+
+class Rig(_Frozen):
+    """How the real servers are laid out on the machine's cores, and what the model calls its hosts."""
+
+    layout: Literal["together", "split"] = "together"
+    """`together`: the whole backend on one core, the generator on the other. `split`: standbys and workers
+    share the generator's core."""
+    quiet: Literal["auto", "on", "off"] = "auto"
+    """Real-time scheduling, frozen garbage collector and an idle-priority spinner; `auto`: where permitted."""
+
+
+class Platform(_Frozen):
+    """The size and the settings of every part."""
+
+    api: Api = Api()
+    redis: Redis = Redis()
+    postgres: Postgres = Postgres()
+    broker: Broker = Broker()
+    workers: Workers = Workers()
+    relay: Relay = Relay()
+    rig: Rig = Rig()
+
+
+class Policies(_Frozen):
+    """The decisions; each is a plain function in `model.policy`, called by the model and the backend alike."""
+
+    fanout: Literal["push", "pull", "hybrid"] = "hybrid"
+    celebrity_threshold_followers: Annotated[int, Field(ge=0)] = 500
+    """hybrid: authors with at least this many followers are not pushed; readers merge their posts in."""
+    timeline_cap: Annotated[int, Field(ge=1, le=5_000)] = 200
+    """Entries kept per home timeline."""
+    page_size: Annotated[int, Field(ge=1, le=200)] = 20
+    """Posts returned by one home timeline or profile read."""
+    replica_routing: Literal["primary", "any", "read_your_writes"] = "read_your_writes"
+    """`any`: a standby whatever its lag. `read_your_writes`: a standby only once it is known to have replayed
+    the reader's own last commit, else the primary."""
+
+
+class FaultKind(StrEnum):
+    STANDBY_DELAY = "standby_delay"
+    """Replay on `target` standby is delayed by `value` seconds (recovery_min_apply_delay)."""
+    STANDBY_PAUSE = "standby_pause"
+    """Replay on `target` standby stops (pg_wal_replay_pause)."""
+    WORKER_PAUSE = "worker_pause"
+    """Worker process `target` is stopped by signal."""
+    CACHE_FLUSH = "cache_flush"
+    """Redis shard `target` loses all keys at once (FLUSHALL); `duration_s` is 0."""
+
+
+class Fault(_Frozen):
+    """Something that goes wrong at `at_s` and is undone `duration_s` later."""
+
+    kind: FaultKind
+    at_s: NonNegative
+    duration_s: NonNegative = 0.0
+    target: Annotated[int, Field(ge=0)] = 0
+    value: NonNegative = 0.0
+
+
+class Slos(_Frozen):
+    """What the platform promises; None means no promise."""
+
+    latency_p99_s: Mapping[Endpoint, Positive] = {}
+    delivery_p99_s: Positive | None = None
+    replica_lag_p99_s: Positive | None = None
+
+
+class Cost(_Frozen):
+    """Prices per hour in any one currency."""
+
+    api_process_per_h: NonNegative = 0.05
+    redis_shard_per_h: NonNegative = 0.08
+    postgres_server_per_h: NonNegative = 0.20
+    worker_process_per_h: NonNegative = 0.05
+
+
+class Scenario(_Frozen):
+    """One scenario file, validated. Load with `Scenario.load`, vary with `scenario.with_`."""
+
+    version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    question: str = ""
+    """The question that the scenario answers, in one sentence."""
+    description: str = ""
+    """What to look at in the result."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    duration_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """How long requests are offered, the warm-up included."""
+    warmup_s: NonNegative = 5.0
+    """The first part of the run, served but not scored."""
+    population: Population = Population()
+    workload: Workload = Workload()
+    platform: Platform = Platform()
+    policies: Policies = Policies()
+    faults: tuple[Fault, ...] = ()
+    slos: Slos = Slos()
+    cost: Cost = Cost()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.warmup_s >= self.duration_s:
+            raise ValueError(f"warmup_s is {self.warmup_s:g}; it must be less than duration_s ({self.duration_s:g})")
+        sizes = {
+            FaultKind.STANDBY_DELAY: (self.platform.postgres.standbys, "standbys"),
+            FaultKind.STANDBY_PAUSE: (self.platform.postgres.standbys, "standbys"),
+            FaultKind.WORKER_PAUSE: (self.platform.workers.processes, "workers"),
+            FaultKind.CACHE_FLUSH: (self.platform.redis.shards, "Redis shards"),
+        }
+        for i, fault in enumerate(self.faults):
+            size, what = sizes[fault.kind]
+            if fault.target >= size:
+                raise ValueError(f"faults.{i}.target is {fault.target}; the platform has {size} {what}, counted from 0")
+            if fault.at_s + fault.duration_s > self.duration_s:
+                raise ValueError(f"faults.{i} ends after duration_s ({self.duration_s:g})")
+        return self
+
+    @classmethod
+    def load(cls, source: str | Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
+        """Read a scenario from a YAML file, or a shipped one by name ("baseline").
+
+        `overrides` maps dotted paths to values. Raises InputError naming file, field, value and what is allowed.
+        """
+        from model.spec.load import load_scenario
+
+        return load_scenario(source, overrides or {})
+
+    def with_(self, overrides: Mapping[str, Any] | None = None, **sections: Any) -> Scenario:
+        """A validated copy: dotted paths in `overrides`, or keywords with `__` for the dot
+        (``workload__rate_per_s=200``)."""
+        from model.spec.load import override_scenario
+
+        return override_scenario(self, {**(overrides or {}), **{k.replace("__", "."): v for k, v in sections.items()}})
+
+    @property
+    def digest(self) -> str:
+        """A hash of everything that can change a result (names and prose are left out)."""
+        content = self.model_dump(mode="json", exclude={"name", "question", "description"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
