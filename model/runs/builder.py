@@ -144,11 +144,11 @@ class RunBuilder:
         })
 
     def add_gauge(self, time_s: npt.ArrayLike, gauge: str, label: str, value: npt.ArrayLike) -> None:
-        """One sample or an array of samples of a gauge."""
-        times = np.atleast_1d(np.asarray(time_s, dtype=np.float64))
+        """One sample of a gauge, or many: arrays broadcast against each other."""
+        times, values = np.broadcast_arrays(np.atleast_1d(np.asarray(time_s, float)), np.asarray(value, float))
         self._append("gauges", {
             "time_s": times, "gauge": np.full(len(times), gauge), "label": np.full(len(times), label),
-            "value": np.atleast_1d(np.asarray(value, dtype=np.float64)),
+            "value": values,
         })
 
     def add_step(self, step: str, process: str, visits: int, items: int, residence_ns: int) -> None:
@@ -191,11 +191,11 @@ class RunBuilder:
 
     def _thin(self) -> None:
         frames = self._frames["requests"]
+        if frames:
+            frames[-1] = frames[-1].filter(pl.col("ordinal") % self._stride == 0)
         while sum(frame.height for frame in frames) > self._sample_limit:
             self._stride *= 2
             frames[:] = [frame.filter(pl.col("ordinal") % self._stride == 0) for frame in frames]
-        if frames:
-            frames[-1] = frames[-1].filter(pl.col("ordinal") % self._stride == 0)
 
 
 _KEYS = {

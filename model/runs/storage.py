@@ -49,6 +49,8 @@ def save_run(run: Run, directory: Path, *, force: bool) -> Path:
 
 def load_run(directory: Path) -> Run:
     header = _read_header(directory)
+    if header.get("kind") not in ("model", "real"):
+        raise InputError(f"run {directory / HEADER}: kind is {header.get('kind')!r}; allowed: model, real")
     tables = {name: _read_table(directory / f"{name}.parquet", name) for name in TABLES}
     try:
         run = Run(
