@@ -26,7 +26,7 @@ CREATE TABLE posts (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     body text NOT NULL
 );
-CREATE INDEX posts_by_author ON posts (author_id, created_at DESC);
+CREATE INDEX posts_by_author ON posts (author_id, id DESC);
 
 CREATE TABLE reactions (
     post_id bigint NOT NULL,
