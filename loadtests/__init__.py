@@ -1,0 +1,1 @@
+"""The load test: Locust driven by a Schedule, gauges and faults beside it, and the Run made of what was seen."""
