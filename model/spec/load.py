@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ UNITS = ("_s", "_ms", "_us", "_min", "_h", "_per_s", "_per_min", "_mb", "_kb", "
 
 def shipped_scenarios() -> dict[str, Path]:
     """Names and paths of the scenarios that come with feedtwin."""
-    folder = Path(str(resources.files("scenarios").joinpath("")))
+    folder = Path(__file__).resolve().parents[2] / "scenarios"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 

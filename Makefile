@@ -1,0 +1,53 @@
+# One command per habit. The first call of any of them makes .venv from requirements.lock.
+# PYTHON=python3.12 chooses the interpreter; ARGS="..." is passed on to `make demo` and `make test`.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format types audit lock ci clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## make .venv: the locked packages, then the project itself (editable)
+
+$(STAMP): requirements.lock pyproject.toml .ci/setup
+	@PYTHON="$(PYTHON)" .ci/setup
+	@touch $@
+
+demo: $(STAMP) ## the main job: real backend and model, compared (about 5 minutes)
+	@$(BIN)/feedtwin demo $(ARGS)
+
+test: $(STAMP) ## the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## ruff, import contracts, declared dependencies, dead code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/vulture
+
+format: $(STAMP) ## let ruff rewrite what `make lint` complains about
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+audit: $(STAMP) ## known vulnerabilities in the locked packages (asks the network)
+	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.lock
+
+lock: $(STAMP) ## remake requirements.lock from pyproject.toml (UPGRADE=--upgrade takes newer versions)
+	$(BIN)/uv pip compile $(UPGRADE) --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--all-extras --python-version 3.11 --custom-compile-command 'make lock' \
+		--quiet --output-file requirements.lock pyproject.toml
+
+ci: ## what CI runs
+	@.ci/run
+
+clean: ## remove .venv, results and caches
+	rm -rf .venv out dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+"""Where output goes: results on stdout, everything for the eye on stderr, files whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def to_stderr(message: str) -> None:
+    """Print a message, of one or more lines, on stderr as it is."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print("error:", style="bold red", end=" ")
+    console.print(message, markup=False, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout; what is not a number (an empty histogram's quantile) becomes null."""
+    sys.stdout.write(json.dumps(_finite(document), indent=2, ensure_ascii=False) + "\n")
+
+
+def refuse_existing(path: Path | None, *, force: bool) -> None:
+    """Raise InputError where `path` exists and may not be replaced; called before any work is done."""
+    if path is not None and path.exists() and not force:
+        from model.spec.errors import InputError
+
+        raise InputError(f"{path} exists; choose another -o or replace it with --force")
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(content if isinstance(content, bytes) else content.encode())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def status(message: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr while something runs; silent where stderr is not a terminal. Yields a function that
+    changes the message."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(message) as spinner:
+        yield spinner.update
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        return _finite(value.item())
+    return value

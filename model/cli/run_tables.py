@@ -1,0 +1,115 @@
+"""How one run is shown: as JSON and as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from model.analysis.slos import SloResult
+from model.runs import Histogram, Run
+
+MIN_TAIL = 100
+"""A quantile is shown only where at least this many observations lie above it."""
+QUANTILES = (0.5, 0.95, 0.99)
+
+
+def run_summary(run: Run, slos: Sequence[SloResult]) -> dict[str, Any]:
+    """The figures of a run under the names that `feedtwin demo --json` uses; null where too few were seen."""
+    return {
+        "kind": run.kind,
+        "scenario": run.scenario.name,
+        "seed": run.scenario.seed,
+        "digest": run.digest,
+        "valid": run.validity.valid,
+        "invalid_because": list(run.validity.reasons),
+        "offered_per_s": run.offered_per_s,
+        "achieved_per_s": run.achieved_per_s,
+        "requests": run.n_requests,
+        "failed": run.n_failed,
+        "failures": {endpoint: dict(kinds) for endpoint, kinds in run.failures.items() if kinds},
+        "latency": {endpoint.value: _latency(run.latency(endpoint)) for endpoint in run.endpoints},
+        "delivery_lag": _lag(run.lag("delivery")),
+        "replica_lag": _lag(run.lag("replica")),
+        "timeline_hit_ratio": run.hit_ratio,
+        "utilisation": run.utilisation,
+        "counters": dict(run.counters),
+        "slos": [
+            {"name": slo.name, "limit_s": slo.limit_s, "measured_s": slo.measured_s, "n": slo.observations, "met": slo.met}
+            for slo in slos
+        ],
+    }
+
+
+def print_run(run: Run, slos: Sequence[SloResult]) -> None:
+    """Print the tables of one run on stdout."""
+    console = Console()
+    scenario = run.scenario
+    console.print(f"[bold]{scenario.name}[/bold]  seed {scenario.seed}, {run.duration_s:g} s, digest {run.digest}")
+    if scenario.question:
+        console.print(scenario.question, style="italic", highlight=False)
+    console.print(_endpoint_table(run))
+    console.print(_system_table(run))
+    for slo in slos:
+        verdict = "[green]met[/green]" if slo.met else "[bold red]missed[/bold red]"
+        console.print(f"SLO {slo.name}: p99 {seconds(slo.measured_s)}, allowed {seconds(slo.limit_s)}: {verdict}")
+
+
+def milliseconds(value_s: float) -> str:
+    """A latency in ms with three significant digits."""
+    return f"{value_s * 1e3:.3g}"
+
+
+def seconds(value_s: float) -> str:
+    """A duration in the unit that reads best."""
+    if math.isnan(value_s):
+        return "never seen"
+    return f"{value_s:.3g} s" if value_s >= 1 else f"{value_s * 1e3:.3g} ms"
+
+
+def _endpoint_table(run: Run) -> Table:
+    table = Table("endpoint", box=None, pad_edge=False, title="requests", title_justify="left")
+    for column in ("requests", "failed", "per s", "mean ms", "p50 ms", "p95 ms", "p99 ms"):
+        table.add_column(column, justify="right")
+    for endpoint in run.endpoints:
+        latency = run.latency(endpoint)
+        table.add_row(
+            endpoint.value,
+            str(latency.n),
+            str(sum(run.failures.get(endpoint.value, {}).values())),
+            f"{run.throughput_per_s(endpoint):.1f}",
+            milliseconds(latency.mean_s) if latency.n else "-",
+            *(milliseconds(latency.quantile(q)) if latency.tail_count(q) >= MIN_TAIL else "too few" for q in QUANTILES),
+        )
+    return table
+
+
+def _system_table(run: Run) -> Table:
+    table = Table("system", "", box=None, pad_edge=False, show_header=False)
+    table.add_row("offered and achieved", f"{run.offered_per_s:.1f}/s and {run.achieved_per_s:.1f}/s")
+    for name, kind in (("delivery lag", "delivery"), ("replica lag", "replica")):
+        lag = run.lag(kind)  # type: ignore[arg-type]
+        if lag.n:
+            table.add_row(name, f"p50 {seconds(lag.quantile(0.5))}, p99 {seconds(lag.quantile(0.99))} ({lag.n} seen)")
+    if run.hit_ratio is not None:
+        table.add_row("timeline hit ratio", f"{run.hit_ratio:.2%}")
+    if run.utilisation:
+        table.add_row("utilisation", ", ".join(f"{label} {share:.0%}" for label, share in run.utilisation.items()))
+    return table
+
+
+def _latency(histogram: Histogram) -> dict[str, float | int | None]:
+    named = zip(("p50_ms", "p95_ms", "p99_ms"), QUANTILES, strict=True)
+    quantiles = {
+        name: histogram.quantile(q) * 1e3 if histogram.tail_count(q) >= MIN_TAIL else None for name, q in named
+    }
+    return {"n": histogram.n, "mean_ms": histogram.mean_s * 1e3 if histogram.n else None, **quantiles}
+
+
+def _lag(histogram: Histogram) -> dict[str, float | int | None]:
+    if not histogram.n:
+        return {"n": 0, "p50_s": None, "p99_s": None}
+    return {"n": histogram.n, "p50_s": histogram.quantile(0.5), "p99_s": histogram.quantile(0.99)}

@@ -1,0 +1,115 @@
+"""`feedtwin sweep`: the model over a grid, as a table and a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from model.cli.options import (
+    CalibrationOption,
+    ForceOption,
+    JsonOption,
+    ScenarioArgument,
+    SeedOption,
+    SetOption,
+    load_calibration,
+    load_scenario,
+)
+from model.cli.output import print_json, refuse_existing, status, write_file
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from model.planning import Axis
+
+_SHOWN = {
+    "home_timeline_mean_ms": "home mean ms",
+    "home_timeline_p95_ms": "home p95 ms",
+    "cpu_ms_per_request": "CPU ms per request",
+    "delivery_p50_s": "delivery p50 s",
+    "delivery_p99_s": "delivery p99 s",
+    "replica_lag_p99_s": "replica p99 s",
+    "timeline_hit_ratio": "hit ratio",
+    "backend_utilisation": "utilisation",
+    "cost_per_h": "cost per h",
+}
+
+
+def sweep(
+    scenario: ScenarioArgument,
+    over: Annotated[
+        list[str],
+        typer.Option(
+            "--over", metavar="FIELD=A,B,C", help="A field and the values it takes. Repeatable: all combinations are run."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder for sweep.csv, with every figure, and sweep.svg."),
+    ] = None,
+    calibration: CalibrationOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Simulate a scenario over a grid of values and show the trade-off.
+
+    Example: feedtwin sweep celebrity-storm --over policies.celebrity_threshold_followers=50,200,1000 -o out/threshold
+    """
+    refuse_existing(output, force=force)
+    loaded = load_scenario(scenario, overrides, seed)
+    costs = load_calibration(calibration)
+
+    from model.planning import grid
+    from model.planning import sweep as run_sweep
+
+    axes = [_axis(text) for text in over]
+    grid(loaded, axes)
+    if output is not None:
+        from model.report.sweep_plot import plot_sweep
+
+    with status("simulating (the first run compiles the engine, about half a minute)") as say:
+        table = run_sweep(
+            loaded, axes, calibration=costs, on_point=lambda done, points: say(f"simulating point {done + 1} of {points}")
+        )
+    if output is not None:
+        write_file(output / "sweep.csv", table.write_csv())
+        write_file(output / "sweep.svg", plot_sweep(table, [axis.field for axis in axes], title=loaded.name))
+    if json_output:
+        print_json({"scenario": loaded.name, "over": [axis.field for axis in axes], "points": table.to_dicts()})
+    else:
+        _print(table, [axis.field for axis in axes])
+
+
+def _axis(text: str) -> Axis:
+    from model.planning import Axis
+    from model.spec import InputError
+    from model.spec.load import parse_override
+
+    field, equals, values = text.partition("=")
+    if not equals or not field or not values:
+        raise InputError(f"--over {text!r}: expected path.to.field=A,B,C, for example policies.fanout=push,pull,hybrid")
+    return Axis(field, tuple(parse_override(f"{field}={value}")[1] for value in values.split(",")))
+
+
+def _print(table: pl.DataFrame, fields: list[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False)
+    for field in fields:
+        shown.add_column(field, justify="right", overflow="fold")
+    for title in (*_SHOWN.values(), "SLOs"):
+        shown.add_column(title, justify="right")
+    for row in table.iter_rows(named=True):
+        figures = (_figure(row[column]) for column in _SHOWN)
+        slos = {None: "-", True: "met", False: "[red]missed[/red]"}[row["slos_met"]]
+        shown.add_row(*(str(row[field]) for field in fields), *figures, slos)
+    Console().print(shown)
+
+
+def _figure(value: Any) -> str:
+    return "too few" if value is None else f"{value:.3g}"
