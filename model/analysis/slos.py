@@ -30,7 +30,8 @@ def slo_results(run: Run) -> list[SloResult]:
     """Every stated SLO of the run's scenario, judged on the scored part of the run."""
     slos = run.scenario.slos
     promises: list[tuple[str, float, Histogram]] = [
-        (f"latency_p99_s.{endpoint.value}", limit, run.latency(endpoint)) for endpoint, limit in slos.latency_p99_s.items()
+        (f"latency_p99_s.{endpoint.value}", limit, run.latency(endpoint))
+        for endpoint, limit in slos.latency_p99_s.items()
     ]
     if slos.delivery_p99_s is not None:
         promises.append(("delivery_p99_s", slos.delivery_p99_s, run.lag("delivery")))

@@ -69,7 +69,12 @@ def feedtwin(
 
 
 for _command in (
-    simulate.simulate, compare.compare, sweep.sweep, scenarios.scenarios, scenarios.schema, doctor.doctor,
+    simulate.simulate,
+    compare.compare,
+    sweep.sweep,
+    scenarios.scenarios,
+    scenarios.schema,
+    doctor.doctor,
 ):
     app.command(rich_help_panel="Commands with the model alone")(_command)
 

@@ -25,6 +25,10 @@ def compare(
     Example: feedtwin compare out/real out/model -o out/report.html
     """
     refuse_existing(output, force=force)
+    if output is not None:
+        from model.machine.extras import require
+
+        require("explore", purpose="the HTML report (-o)")
     from model.analysis.compare import compare as compare_runs
     from model.runs import Run
 

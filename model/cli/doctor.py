@@ -38,6 +38,7 @@ def doctor(json_output: JsonOption = False) -> None:
 
 def _print(machine: Machine) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from model.machine.extras import install_hint
@@ -54,12 +55,15 @@ def _print(machine: Machine) -> None:
     facts.add_row("open files", "unlimited" if machine.open_files is None else str(machine.open_files))
     facts.add_row("real time", "permitted" if machine.real_time else "not permitted")
     for extra, missing in machine.extras.items():
-        facts.add_row(f"extra {extra}", f"lacks {', '.join(missing)}: {install_hint([extra])}" if missing else "installed")
+        state = f"lacks {', '.join(missing)}: {install_hint([extra])}" if missing else "installed"
+        facts.add_row(f"extra {extra}", escape(state))
     for server in machine.servers:
         facts.add_row(server.name, f"{server.version} ({server.origin})".strip())
-    console.print(facts, markup=False, highlight=False)
+    console.print(facts, highlight=False)
     console.print()
     verdicts = Table(box=None, pad_edge=False, show_header=False)
     for use, obstacles in machine.obstacles.items():
-        verdicts.add_row(_USES[use], "[red]no[/red]: " + "; ".join(obstacles) if obstacles else "[green]yes[/green]")
+        verdicts.add_row(
+            _USES[use], "[red]no[/red]: " + escape("; ".join(obstacles)) if obstacles else "[green]yes[/green]"
+        )
     console.print(verdicts, highlight=False)

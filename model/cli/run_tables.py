@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from model.analysis.compare import MIN_TAIL
 from model.analysis.slos import SloResult
 from model.runs import Histogram, Run
 
-MIN_TAIL = 100
-"""A quantile is shown only where at least this many observations lie above it."""
 QUANTILES = (0.5, 0.95, 0.99)
 
 
@@ -37,10 +37,7 @@ def run_summary(run: Run, slos: Sequence[SloResult]) -> dict[str, Any]:
         "timeline_hit_ratio": run.hit_ratio,
         "utilisation": run.utilisation,
         "counters": dict(run.counters),
-        "slos": [
-            {"name": slo.name, "limit_s": slo.limit_s, "measured_s": slo.measured_s, "n": slo.observations, "met": slo.met}
-            for slo in slos
-        ],
+        "slos": [{**asdict(slo), "met": slo.met} for slo in slos],
     }
 
 

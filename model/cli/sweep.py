@@ -42,7 +42,7 @@ def sweep(
     over: Annotated[
         list[str],
         typer.Option(
-            "--over", metavar="FIELD=A,B,C", help="A field and the values it takes. Repeatable: all combinations are run."
+            "--over", metavar="FIELD=A,B,C", help="A field and its values. Repeatable: all combinations are run."
         ),
     ],
     output: Annotated[
@@ -63,19 +63,23 @@ def sweep(
     loaded = load_scenario(scenario, overrides, seed)
     costs = load_calibration(calibration)
 
+    from model.machine.extras import require
     from model.planning import grid
     from model.planning import sweep as run_sweep
 
     axes = [_axis(text) for text in over]
     grid(loaded, axes)
     if output is not None:
+        require("explore", purpose="the plot of a sweep (-o)")
+    with status("simulating (the first run compiles the engine, about half a minute)") as say:
+
+        def tell(done: int, points: int) -> None:
+            say(f"simulating point {done + 1} of {points}")
+
+        table = run_sweep(loaded, axes, calibration=costs, on_point=tell)
+    if output is not None:
         from model.report.sweep_plot import plot_sweep
 
-    with status("simulating (the first run compiles the engine, about half a minute)") as say:
-        table = run_sweep(
-            loaded, axes, calibration=costs, on_point=lambda done, points: say(f"simulating point {done + 1} of {points}")
-        )
-    if output is not None:
         write_file(output / "sweep.csv", table.write_csv())
         write_file(output / "sweep.svg", plot_sweep(table, [axis.field for axis in axes], title=loaded.name))
     if json_output:

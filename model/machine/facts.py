@@ -60,7 +60,9 @@ class Machine:
         if self.disk_free_bytes < MIN_FREE_BYTES:
             backend.append(f"less than {MIN_FREE_BYTES / 1e9:g} GB free in {self.temporary_directory}")
         if self.open_files is not None and self.open_files < MIN_OPEN_FILES:
-            backend.append(f"{self.open_files} open files allowed; {MIN_OPEN_FILES} are needed (ulimit -n {MIN_OPEN_FILES})")
+            backend.append(
+                f"{self.open_files} open files allowed; {MIN_OPEN_FILES} are needed (ulimit -n {MIN_OPEN_FILES})"
+            )
         quiet = [] if self.real_time else ["real-time scheduling is not permitted (root or CAP_SYS_NICE)"]
         return {
             "simulate": core,

@@ -13,12 +13,10 @@ from typing import Any
 
 import polars as pl
 
+from model.analysis.compare import MIN_TAIL
 from model.analysis.slos import slo_results
 from model.runs import Histogram, Run
 from model.spec import Calibration, Endpoint, InputError, Scenario
-
-MIN_TAIL = 100
-"""A quantile is given only where at least this many observations lie above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,8 @@ def figures(run: Run) -> dict[str, Any]:
 
     ``<endpoint>_mean_ms``, ``_p50_ms``, ``_p95_ms``, ``_p99_ms``; ``delivery_p50_s``, ``delivery_p99_s``;
     ``replica_lag_p99_s``; ``timeline_hit_ratio``; ``backend_utilisation`` (of one core); ``cpu_ms_per_request``, all
-    of the backend's CPU time over the requests it answered; ``cost_per_h`` in the scenario's currency; ``slos_met``, None where none is stated.
+    of the backend's CPU time over the requests it answered; ``cost_per_h`` in the scenario's currency;
+    ``slos_met``, None where none is stated.
     """
     row: dict[str, Any] = {
         "offered_per_s": run.offered_per_s,

@@ -52,8 +52,9 @@ def _lines(axes: Axes, rows: pl.DataFrame, field: str, columns: dict[str, str], 
     for column, quantile in columns.items():
         seen = rows.filter(pl.col(column).is_not_null())
         if seen.height:
-            style = {"marker": "o", "color": colour, "linestyle": "--" if quantile in ("p95", "p99") else "-"}
-            axes.plot(_positions(seen, field), seen[column].to_list(), label=f"{names} {quantile}".strip(), **style)
+            line, label = "--" if quantile in ("p95", "p99") else "-", f"{names} {quantile}".strip()
+            x, y = _positions(seen, field), seen[column].to_list()
+            axes.plot(x, y, marker="o", color=colour, linestyle=line, label=label)
     axes.set_ylim(bottom=0)
 
 
