@@ -38,4 +38,10 @@ def compare(
 
         write_report(comparison, output, force=force)
     if json_output:
-        print_json(comparison.document())
+        print_json(comparison.to_json())
+    else:
+        from rich.console import Console
+
+        from model.report.tables import render
+
+        Console().print(render(comparison))

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from model.analysis.compare import MIN_TAIL
 from model.analysis.slos import SloResult
+from model.report.words import TOO_FEW, duration, milliseconds, percent
 from model.runs import Histogram, Run
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -52,19 +53,7 @@ def print_run(run: Run, slos: Sequence[SloResult]) -> None:
     console.print(_system_table(run))
     for slo in slos:
         verdict = "[green]met[/green]" if slo.met else "[bold red]missed[/bold red]"
-        console.print(f"SLO {slo.name}: p99 {seconds(slo.measured_s)}, allowed {seconds(slo.limit_s)}: {verdict}")
-
-
-def milliseconds(value_s: float) -> str:
-    """A latency in ms with three significant digits."""
-    return f"{value_s * 1e3:.3g}"
-
-
-def seconds(value_s: float) -> str:
-    """A duration in the unit that reads best."""
-    if math.isnan(value_s):
-        return "never seen"
-    return f"{value_s:.3g} s" if value_s >= 1 else f"{value_s * 1e3:.3g} ms"
+        console.print(f"SLO {slo.name}: p99 {_seen(slo.measured_s)}, allowed {_seen(slo.limit_s)}: {verdict}")
 
 
 def _endpoint_table(run: Run) -> Table:
@@ -79,7 +68,7 @@ def _endpoint_table(run: Run) -> Table:
             str(sum(run.failures.get(endpoint.value, {}).values())),
             f"{run.throughput_per_s(endpoint):.1f}",
             milliseconds(latency.mean_s) if latency.n else "-",
-            *(milliseconds(latency.quantile(q)) if latency.tail_count(q) >= MIN_TAIL else "too few" for q in QUANTILES),
+            *(milliseconds(latency.quantile(q)) if latency.tail_count(q) >= MIN_TAIL else TOO_FEW for q in QUANTILES),
         )
     return table
 
@@ -90,12 +79,16 @@ def _system_table(run: Run) -> Table:
     for name, kind in (("delivery lag", "delivery"), ("replica lag", "replica")):
         lag = run.lag(kind)  # type: ignore[arg-type]
         if lag.n:
-            table.add_row(name, f"p50 {seconds(lag.quantile(0.5))}, p99 {seconds(lag.quantile(0.99))} ({lag.n} seen)")
+            table.add_row(name, f"p50 {_seen(lag.quantile(0.5))}, p99 {_seen(lag.quantile(0.99))} ({lag.n} seen)")
     if run.hit_ratio is not None:
-        table.add_row("timeline hit ratio", f"{run.hit_ratio:.2%}")
+        table.add_row("timeline hit ratio", percent(run.hit_ratio))
     if run.utilisation:
-        table.add_row("utilisation", ", ".join(f"{label} {share:.0%}" for label, share in run.utilisation.items()))
+        table.add_row("utilisation", ", ".join(f"{label} {percent(share)}" for label, share in run.utilisation.items()))
     return table
+
+
+def _seen(value_s: float) -> str:
+    return "never seen" if math.isnan(value_s) else duration(value_s)
 
 
 def _latency(histogram: Histogram) -> dict[str, float | int | None]:
