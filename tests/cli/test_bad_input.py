@@ -99,7 +99,7 @@ def test_an_edge_list_that_is_not_there(tmp_path: Path) -> None:
 def test_a_bad_calibration(content: str, fragments: list[str], tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
     path.write_text(content)
-    arguments = ["simulate", "baseline", "--calibration", path, "-o", tmp_path / "run"]
+    arguments: list[str | Path] = ["simulate", "baseline", "--calibration", path, "-o", tmp_path / "run"]
     check_refused(tmp_path, arguments, ["costs.json", *fragments])
 
 
