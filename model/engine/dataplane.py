@@ -1,0 +1,239 @@
+"""The data plane from Python: tables allocated from a Plant, advanced in time, grown and drained when they are full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from model.engine import kernel, layout as c
+from model.engine.plant import Plant
+from model.engine.state import IntArray, State, empty_jobs, grown
+from model.rng.philox import purpose_key
+from model.spec import InputError
+
+BACKGROUND_ENTITY = 1 << 40
+"""Entities of background jobs start here, above every request ordinal."""
+
+
+class ArrivalBlock(Protocol):
+    """Some consecutive requests of a Schedule, in order of time."""
+
+    @property
+    def ordinal(self) -> int: ...
+    @property
+    def time_ns(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def endpoint(self) -> npt.NDArray[Any]: ...
+    @property
+    def user(self) -> npt.NDArray[Any]: ...
+    @property
+    def target(self) -> npt.NDArray[np.int64]: ...
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Closed mode: what each session asks for, int64 [sessions, requests] each; think time in ns before a request."""
+
+    endpoint: IntArray
+    user: IntArray
+    target: IntArray
+    think_ns: IntArray
+
+
+def no_data() -> dict[str, Any]:
+    """The data structures of a platform whose paths use no effects."""
+    one, flag = np.zeros(1, np.int64), np.zeros(1, np.bool_)
+    offsets, short = np.zeros(2, np.int64), np.zeros(1, np.int32)
+    return {
+        "follower_offsets": offsets, "followers": short, "hot_offsets": offsets, "hot_authors": short, "pulled": flag,
+        "timeline_exists": flag, "timeline_length": short, "timeline_shard": np.zeros(1, np.uint8),
+        "hot_shard": np.zeros(1, np.uint8), "pages": np.zeros((1, 1), np.int64), "page_head": short, "hot_row": short,
+        "hot_pages": np.zeros((1, 1), np.int64), "hot_head": short, "post_cached": flag, "post_exists": flag,
+        "merge": one, "session_lsn": one, "replayed": one, "known": np.zeros((1, 1), np.int64), "replay_delay": one,
+        "ring_points": one, "ring_owners": short,
+    }  # fmt: skip
+
+
+class DataPlane:
+    """The compiled half of a simulation.
+
+    `advance(until_ns)` processes every event before that instant. What happened is handed to `on_log` as rows
+    int64 [n, LOG_COLUMNS] whenever the log is full, and by `drain`.
+    """
+
+    def __init__(
+        self,
+        plant: Plant,
+        seed: int,
+        *,
+        blocks: Iterator[ArrivalBlock] | None = None,
+        sessions: Sessions | None = None,
+        data: Mapping[str, Any] | None = None,
+        settings: Mapping[int, int] | None = None,
+        stalls: tuple[float, str] | None = None,
+        shards: int = 1,
+        on_log: Callable[[IntArray], None] | None = None,
+    ) -> None:
+        self.plant = plant
+        compiler, entries, backgrounds = plant.compile()
+        self._blocks = blocks or iter(())
+        self._on_log = on_log or (lambda rows: None)
+        self.watch_fired = -1
+        values = np.zeros(c.SETTINGS, np.int64)
+        values[c.SET_LANES] = 1
+        for column, value in (settings or {}).items():
+            values[column] = value
+        jobs = empty_jobs(1 << 14)
+        messages = np.zeros((1 << 14, c.MESSAGE_COLUMNS), np.int64)
+        steps, tables = len(plant.costs), len(plant.tables)
+        names = [*plant.step_names, *plant.wait_names, "stall", "stall gap"]
+        session_table = np.zeros((4, 1, 0), np.int64)
+        if sessions is not None:
+            session_table = np.stack([sessions.endpoint, sessions.user, sessions.target, sessions.think_ns])
+        self.state = State(
+            x=np.zeros(c.SCALARS, np.int64),
+            heap=np.zeros((1 << 14, 3), np.int64),
+            jobs=jobs,
+            stations=np.array(plant.stations, np.int64).reshape(-1, c.STATION_COLUMNS),
+            hosts=np.array(
+                [[-1, -1, cores, cores, 0, 0, 0] for cores in plant.hosts] or [[-1, -1, 1, 1, 0, 0, 0]], np.int64
+            ),
+            queues=np.array(
+                [[-1, -1, 0, -1, -1, 0, -1] for _ in plant.queues] or np.zeros((0, c.QUEUE_COLUMNS)), np.int64
+            ).reshape(-1, c.QUEUE_COLUMNS),
+            messages=messages,
+            log=np.zeros((1 << 16, c.LOG_COLUMNS), np.int64),
+            program=compiler.program(),
+            entry=np.array(entries or [0], np.int64),
+            costs=np.array(plant.costs, np.float64).reshape(-1, c.COST_COLUMNS),
+            tables=np.array(plant.tables, np.float64).reshape(-1, c.TABLE_STRIDE),
+            keys=np.array([purpose_key(seed, name) for name in names], np.int64),
+            visits=np.zeros((steps, 3), np.int64),
+            todo=np.zeros(2 * (1 << 14) + kernel.MARGIN, np.int64),
+            arrivals=np.zeros((4, 0), np.int64),
+            sessions=session_table,
+            stalls=np.array([0.0, -1.0]),
+            job_page=np.zeros((len(jobs), max(1, int(values[c.SET_PAGE]))), np.int64),
+            scratch=np.zeros((3, shards), np.int64),
+            settings=values,
+            **(data or no_data()),
+        )
+        _link(self.state.jobs, c.J_NEXT, 0)
+        _link(self.state.messages, c.M_NEXT, 0)
+        self.state.x[c.X_ENTITY] = BACKGROUND_ENTITY
+        self.state.x[c.X_BLOCK_DONE] = 0 if blocks is not None else 1
+        if stalls is not None and stalls[0] > 0:
+            self._start_stalls(stalls[0], plant.wait_rows[stalls[1]], steps + tables)
+        for job, entry in zip(plant.backgrounds, backgrounds, strict=True):
+            kernel.spawn_background(self.state, entry, job.lane, job.server, 0)
+        if sessions is not None:
+            for session in range(session_table.shape[1]):
+                self._ensure_room()
+                kernel.open_session(self.state, session, 0)
+
+    @property
+    def now_ns(self) -> int:
+        return int(self.state.x[c.X_NOW])
+
+    def scalar(self, column: int) -> int:
+        """One of the X_ counters."""
+        return int(self.state.x[column])
+
+    def advance(self, until_ns: int) -> bool:
+        """Process every event before `until_ns`; True when a watched queue stopped it early (see `watch_fired`)."""
+        while True:
+            reason = kernel.advance(self.state, until_ns)
+            if reason == c.R_UNTIL:
+                return False
+            if reason == c.R_NEED_BLOCK:
+                self._next_block()
+            elif reason == c.R_GROW:
+                self._ensure_room()
+            elif reason == c.R_LOG:
+                self.drain()
+            else:
+                self.watch_fired = int(self.state.x[c.X_WATCHED])
+                return True
+
+    def drain(self) -> None:
+        """Hand the log to `on_log` and empty it."""
+        count = int(self.state.x[c.X_LOG])
+        if count:
+            self._on_log(self.state.log[:count].copy())
+            self.state.x[c.X_LOG] = 0
+
+    def watch(self, queue: str, above: int) -> None:
+        """Stop the next `advance` once more than `above` messages stand in a queue."""
+        self.state.queues[self.plant.queues[queue], c.Q_WATCH] = above
+
+    def pause(self, station: int) -> None:
+        """Stop a process after the segment it is serving."""
+        self.state.stations[station, c.S_PAUSED] = 1
+
+    def resume(self, station: int) -> None:
+        kernel.resume(self.state, station, self.now_ns)
+
+    def slow_down(self, station: int, factor: float) -> None:
+        """Multiply a station's service times from now on; 1 is normal."""
+        if not (np.isfinite(factor) and factor > 0):
+            raise InputError(f"slow_down factor is {factor}; it must be positive and finite")
+        self.state.stations[station, c.S_SLOWDOWN_PPM] = round(factor * 1e6)
+
+    def _start_stalls(self, rate_per_s: float, table: int, key: int) -> None:
+        self.state.stalls[:] = (rate_per_s / 1e9, table)
+        for host in range(len(self.plant.hosts)):
+            u = kernel.u01(self.state.keys[key + 1], host, 0, 0)
+            gap = int(-np.log(u) / self.state.stalls[0])
+            kernel.schedule(
+                self.state.x, self.state.heap, gap, kernel.tie_of(1 << 39, host, 0), kernel.STALL - 2 * host
+            )
+
+    def _next_block(self) -> None:
+        block = next(self._blocks, None)
+        if block is None:
+            self.state.x[c.X_BLOCK_DONE] = 1
+            return
+        rows = np.empty((4, len(block.time_ns)), np.int64)
+        rows[0], rows[1], rows[2], rows[3] = block.time_ns, block.endpoint, block.user, block.target
+        self.state = self.state._replace(arrivals=rows)
+        self.state.x[c.X_ORDINAL] = block.ordinal
+        self.state.x[c.X_ARRIVAL] = 0
+        self.state.x[c.X_ARRIVALS] = rows.shape[1]
+        most = int(rows[3].max(initial=0))
+        if most >= len(self.state.post_exists) > 1:
+            size = max(most + 1, 2 * len(self.state.post_exists))
+            self.state = self.state._replace(
+                post_exists=grown(self.state.post_exists, size), post_cached=grown(self.state.post_cached, size)
+            )
+
+    def _ensure_room(self) -> None:
+        """Double what is nearly full. Nothing holds a reference to the old tables: the kernel has returned."""
+        s = self.state
+        if s.x[c.X_JOB_COUNT] + kernel.MARGIN > len(s.jobs):
+            old = len(s.jobs)
+            jobs = grown(s.jobs, 2 * old)
+            _link(jobs, c.J_NEXT, old, onto=int(s.x[c.X_JOB_FREE]))
+            s.x[c.X_JOB_FREE] = old
+            # A job's number above the stations' names it as a task, so growing changes no number already given.
+            s = s._replace(
+                jobs=jobs, job_page=grown(s.job_page, 2 * old), todo=np.zeros(4 * old + kernel.MARGIN, np.int64)
+            )
+        if s.x[c.X_HEAP] + kernel.MARGIN > len(s.heap):
+            s = s._replace(heap=grown(s.heap, 2 * len(s.heap)))
+        if s.x[c.X_MESSAGE_COUNT] + kernel.MARGIN > len(s.messages):
+            old = len(s.messages)
+            messages = grown(s.messages, 2 * old)
+            _link(messages, c.M_NEXT, old, onto=int(s.x[c.X_MESSAGE_FREE]))
+            s.x[c.X_MESSAGE_FREE] = old
+            s = s._replace(messages=messages)
+        self.state = s
+
+
+def _link(table: IntArray, column: int, begin: int, onto: int = -1) -> None:
+    """Chain the rows from `begin` on into a free list that ends in the list `onto`."""
+    table[begin:, column] = np.arange(begin + 1, len(table) + 1)
+    table[-1, column] = onto

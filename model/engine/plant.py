@@ -1,0 +1,153 @@
+"""Declaring a platform: hosts, stations, pools, queues, costs, waits and paths, by name.
+
+A `Plant` is the mutable draft that a platform module fills in; `DataPlane` compiles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from model.engine import layout as c
+from model.engine.program import Compiler, Group, Path
+from model.engine.tables import lognormal_from_mean_cv
+from model.spec import InputError
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Background:
+    """A job that runs from the start: a relay, a worker, a poll."""
+
+    path: Path
+    lane: int = 0
+    server: int = -1
+
+
+@dataclass
+class Plant:
+    """A platform under construction. Names are unique per kind; a path refers to groups, queues, steps and waits."""
+
+    hosts: list[int] = field(default_factory=list)
+    """Cores of each host."""
+    host_rows: dict[str, int] = field(default_factory=dict)
+    stations: list[list[int]] = field(default_factory=list)
+    station_names: list[str] = field(default_factory=list)
+    station_kinds: list[str] = field(default_factory=list)
+    groups: dict[str, Group] = field(default_factory=dict)
+    queues: dict[str, int] = field(default_factory=dict)
+    step_names: list[str] = field(default_factory=list)
+    step_rows: dict[str, int] = field(default_factory=dict)
+    costs: list[list[float]] = field(default_factory=list)
+    wait_names: list[str] = field(default_factory=list)
+    wait_rows: dict[str, int] = field(default_factory=dict)
+    tables: list[FloatArray] = field(default_factory=list)
+    endpoints: list[Path] = field(default_factory=list)
+    backgrounds: list[Background] = field(default_factory=list)
+    _cv_rows: dict[float, int] = field(default_factory=dict)
+
+    def host(self, name: str, cores: int = 1) -> None:
+        """A machine whose cores its processes share, first come first served."""
+        self.host_rows[name] = len(self.hosts)
+        self.hosts.append(cores)
+
+    def fifo(self, group: str, count: int = 1, servers: int = 1, selector: int = c.SEL_FIRST, kind: str = "") -> None:
+        """Stations with servers of their own, first come first served."""
+        self._group(group, count, selector, kind or group, [c.K_FIFO, -1, servers, 0, 0])
+
+    def loop(
+        self, group: str, *, host: str, wake_s: float, poll_s: float, count: int = 1, selector: int = c.SEL_FIRST,
+        kind: str = "",
+    ) -> None:
+        """Single-threaded processes on a host, serving what is ready in gated batches: `wake_s` at the start of a busy
+        period, `poll_s` before each further batch."""
+        row = [c.K_LOOP, self._host(host), 1, _ns(wake_s, "wake_s"), _ns(poll_s, "poll_s")]
+        self._group(group, count, selector, kind or group, row)
+
+    def multi(
+        self, group: str, *, host: str, wake_s: float, count: int = 1, selector: int = c.SEL_FIRST, kind: str = ""
+    ) -> None:
+        """Servers that give each visit a process of its own on the host (PostgreSQL backends)."""
+        self._group(group, count, selector, kind or group, [c.K_MULTI, self._host(host), 1, _ns(wake_s, "wake_s"), 0])
+
+    def pool(self, group: str, size: int, count: int = 1, selector: int = c.SEL_FIRST) -> None:
+        """Pools of `size` tokens (connections)."""
+        self._group(group, count, selector, "", [c.K_POOL, -1, size, 0, 0])
+
+    def group_commit(self, group: str, wait: str, kind: str = "") -> None:
+        """A log whose flush serves all that wait; a flush takes the calibrated wait `wait`."""
+        self._group(group, 1, c.SEL_FIRST, kind, [c.K_BATCH, -1, 1, 0, 0])
+        self.stations[-1][c.S_TABLE] = self.wait_rows[wait]
+
+    def alias(self, group: str, of: str, offset: int, selector: int) -> None:
+        """Another name for the stations of a group, selected otherwise."""
+        base = self.groups[of]
+        self.groups[group] = Group(base.first + offset, selector, base.size)
+
+    def queue(self, name: str) -> None:
+        """A queue of messages."""
+        self.queues[name] = len(self.queues)
+
+    def step(self, name: str, base_s: float, per_item_s: float = 0.0, cv: float = 0.0) -> None:
+        """The CPU cost of a step: ``base_s + per_item_s * items``, lognormal with coefficient of variation `cv`."""
+        for what, value in (("base_s", base_s), ("per_item_s", per_item_s), ("cv", cv)):
+            if not (np.isfinite(value) and value >= 0):
+                raise InputError(f"step {name}: {what} is {value}; it must be finite and not negative")
+        table = -1
+        if cv > 0:
+            if cv not in self._cv_rows:
+                self._cv_rows[cv] = len(self.tables)
+                self.tables.append(lognormal_from_mean_cv(1.0, cv))
+                self.wait_names.append(f"cv {cv:g}")
+            table = self._cv_rows[cv]
+        self.step_rows[name] = len(self.costs)
+        self.step_names.append(name)
+        self.costs.append([base_s * 1e9, per_item_s * 1e9, table])
+
+    def wait(self, name: str, table_ns: FloatArray) -> None:
+        """A delay as a quantile table in nanoseconds."""
+        if not (np.isfinite(table_ns).all() and (table_ns >= 0).all()):
+            raise InputError(f"wait {name}: its quantiles must be finite and not negative")
+        self.wait_rows[name] = len(self.tables)
+        self.wait_names.append(name)
+        self.tables.append(table_ns)
+
+    def compile(self) -> tuple[Compiler, list[int], list[int]]:
+        """The compiler with all rows, the entry of each endpoint and of each background job."""
+        compiler = Compiler(self.step_rows, self.wait_rows, self.groups, self.queues)
+        entries = [compiler.request(path) for path in self.endpoints]
+        backgrounds = [compiler.background(job.path) for job in self.backgrounds]
+        return compiler, entries, backgrounds
+
+    def stations_of(self, kind: str) -> list[int]:
+        """Rows of the stations that are processes of this kind."""
+        return [row for row, other in enumerate(self.station_kinds) if other == kind]
+
+    def _group(self, group: str, count: int, selector: int, kind: str, row: Sequence[int]) -> None:
+        if group in self.groups:
+            raise InputError(f"station {group!r} is defined twice")
+        self.groups[group] = Group(len(self.stations), selector, count)
+        for i in range(count):
+            station = [0] * c.STATION_COLUMNS
+            station[c.S_KIND], station[c.S_HOST], station[c.S_SERVERS] = row[0], row[1], row[2]
+            station[c.S_WAKE_NS], station[c.S_POLL_NS] = row[3], row[4]
+            station[c.S_HEAD] = station[c.S_TAIL] = station[c.S_NEXT] = station[c.S_FLIGHT] = -1
+            station[c.S_SLOWDOWN_PPM] = 1_000_000
+            self.stations.append(station)
+            self.station_names.append(f"{group}{i}" if count > 1 else group)
+            self.station_kinds.append(kind)
+
+    def _host(self, name: str) -> int:
+        if name not in self.host_rows:
+            raise InputError(f"host {name!r} is not defined; defined: {', '.join(self.host_rows)}")
+        return self.host_rows[name]
+
+
+def _ns(seconds: float, what: str) -> int:
+    if not (np.isfinite(seconds) and seconds >= 0):
+        raise InputError(f"{what} is {seconds}; it must be finite and not negative")
+    return round(seconds * 1e9)

@@ -1,0 +1,263 @@
+"""Request paths as data: short lists of steps in the domain's words, compiled to the rows that the kernel runs.
+
+    home = [
+        serve("api.home_timeline.receive", on="api"),
+        look_up(E_TIMELINE_LOOKUP),
+        serve("redis.timeline_read", on="redis"),
+        when(then=[...]),
+        ...
+    ]
+
+A path never names an operation code; adding an endpoint, or a whole platform, does not touch the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from model.engine import layout as c
+from model.engine.state import IntArray
+from model.spec import InputError
+
+
+@dataclass(frozen=True)
+class Serve:
+    step: str
+    on: str
+
+
+@dataclass(frozen=True)
+class Delay:
+    wait: str
+    fixed_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Flush:
+    step: str
+    on: str
+
+
+@dataclass(frozen=True)
+class Acquire:
+    pool: str
+
+
+@dataclass(frozen=True)
+class Release:
+    pool: str
+
+
+@dataclass(frozen=True)
+class Effect:
+    which: int
+    a: int = 0
+    b: int = 0
+
+
+@dataclass(frozen=True)
+class When:
+    then: Path
+    otherwise: Path
+
+
+@dataclass(frozen=True)
+class Scatter:
+    spread: int
+    branch: Path
+
+
+@dataclass(frozen=True)
+class Spawn:
+    path: Path
+    count: int
+
+
+@dataclass(frozen=True)
+class While:
+    """Repeat `body` while the effect sets the flag."""
+
+    condition: Effect
+    body: Path
+
+
+@dataclass(frozen=True)
+class Forever:
+    body: Path
+
+
+@dataclass(frozen=True)
+class Put:
+    queue: str
+
+
+@dataclass(frozen=True)
+class Get:
+    queue: str
+
+
+@dataclass(frozen=True)
+class UntilReplayDelay:
+    """Sleep until the injected replay delay of the job's standby has passed since its commit."""
+
+
+Part: TypeAlias = (
+    "Serve | Delay | Flush | Acquire | Release | Effect | When | Scatter | Spawn | While | Forever | Put | Get"
+    " | UntilReplayDelay"
+)
+Path: TypeAlias = "Sequence[Part]"
+
+
+def serve(step: str, *, on: str) -> Serve:
+    """Visit the station of group `on` that serves this job; costs what the calibration says of `step`."""
+    return Serve(step, on)
+
+
+def delay(wait: str = "", *, fixed_s: float = 0.0) -> Delay:
+    """Wait without using anything: drawn from the calibrated wait `wait`, plus a fixed time."""
+    return Delay(wait, round(fixed_s * 1e9))
+
+
+def flush(step: str, *, on: str) -> Flush:
+    """Wait for a group commit."""
+    return Flush(step, on)
+
+
+def when(then: Path, otherwise: Path = ()) -> When:
+    """Go on with `then` if the flag is set, else with `otherwise`."""
+    return When(tuple(then), tuple(otherwise))
+
+
+def scatter(spread: int, branch: Path) -> Scatter:
+    """One branch per shard that has items; wait for the slowest."""
+    return Scatter(spread, tuple(branch))
+
+
+def spawn(path: Path, count: int = 1) -> Spawn:
+    """Start `count` jobs that nobody waits for; the ordinal becomes the job's server."""
+    return Spawn(tuple(path), count)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Stations that share a role: the first one's row, how one is selected, how many there are."""
+
+    first: int
+    selector: int
+    size: int
+
+
+@dataclass
+class Compiler:
+    """Turns paths into program rows. `cost_rows`, `tables`, `groups` and `queues` give the rows that names stand for."""
+
+    cost_rows: dict[str, int]
+    tables: dict[str, int]
+    groups: dict[str, Group]
+    queues: dict[str, int]
+    rows: list[list[int]] = field(default_factory=list)
+
+    def request(self, path: Path) -> int:
+        """Compile an endpoint's path; returns its first operation. The row before it is the arrival."""
+        return self._path(path, arrival=1, last=c.OP_END)
+
+    def background(self, path: Path) -> int:
+        """Compile a job that no client waits for."""
+        return self._path(path, arrival=0, last=c.OP_EXIT)
+
+    def program(self) -> IntArray:
+        """The rows, int64 [operations, PROGRAM_COLUMNS]."""
+        return np.array(self.rows, dtype=np.int64)
+
+    def _path(self, path: Path, arrival: int, last: int) -> int:
+        self._emit(c.OP_START, arrival)
+        entry = len(self.rows)
+        self._parts(path)
+        self._emit(last)
+        if not any(row[0] in (c.OP_SERVE, c.OP_DELAY, c.OP_FLUSH, c.OP_GET) for row in self.rows[entry:]):
+            raise InputError("a path must take time somewhere: it has no serve, delay, flush or get")
+        return entry
+
+    def _emit(self, code: int, a: int = 0, b: int = 0, cost: int = 0, d: int = 0) -> int:
+        self.rows.append([code, a, b, cost, d])
+        return len(self.rows) - 1
+
+    def _parts(self, parts: Path) -> None:
+        for part in parts:
+            self._part(part)
+
+    def _part(self, part: Part) -> None:  # noqa: C901, PLR0912  one line per kind of part
+        match part:
+            case Serve(step, on):
+                group = self._group(on)
+                self._emit(c.OP_SERVE, group.first, group.selector, self._row(self.cost_rows, step, "step"), group.size)
+            case Delay(wait, fixed_ns):
+                self._emit(c.OP_DELAY, self._row(self.tables, wait, "wait") if wait else -1, fixed_ns)
+            case Flush(step, on):
+                self._emit(c.OP_FLUSH, self._group(on).first, 0, self._row(self.cost_rows, step, "step"))
+            case Acquire(pool):
+                self._emit(c.OP_ACQUIRE, self._group(pool).first, self._group(pool).selector)
+            case Release(pool):
+                self._emit(c.OP_RELEASE, self._group(pool).first, self._group(pool).selector)
+            case Effect(which, a, b):
+                self._emit(c.OP_EFFECT, which, a, b)
+            case When(then, otherwise):
+                branch = self._emit(c.OP_BRANCH)
+                self._parts(then)
+                if otherwise:
+                    jump = self._emit(c.OP_JUMP)
+                    self.rows[branch][1] = len(self.rows)
+                    self._parts(otherwise)
+                    self.rows[jump][1] = len(self.rows)
+                else:
+                    self.rows[branch][1] = len(self.rows)
+            case Scatter(spread, body):
+                self._beside(body, c.OP_JOIN)
+                self._emit(c.OP_SCATTER, spread, self._beside_entry)
+            case Spawn(body, count):
+                self._beside(body, c.OP_EXIT)
+                self._emit(c.OP_SPAWN, self._beside_entry, count)
+            case While(condition, body):
+                top = len(self.rows)
+                self._part(condition)
+                branch = self._emit(c.OP_BRANCH)
+                self._parts(body)
+                self._emit(c.OP_JUMP, top)
+                self.rows[branch][1] = len(self.rows)
+            case Forever(body):
+                top = len(self.rows)
+                self._parts(body)
+                self._emit(c.OP_JUMP, top)
+            case Put(queue):
+                self._emit(c.OP_PUT, self._row(self.queues, queue, "queue"))
+            case Get(queue):
+                self._emit(c.OP_GET, self._row(self.queues, queue, "queue"))
+            case UntilReplayDelay():
+                self._emit(c.OP_UNTIL_STAMP)
+
+    def _beside(self, body: Path, last: int) -> None:
+        """Compile a body that the main line jumps over."""
+        jump = self._emit(c.OP_JUMP)
+        self._beside_entry = len(self.rows)
+        entry = self._beside_entry
+        self._parts(body)
+        self._emit(last)
+        self._beside_entry = entry
+        self.rows[jump][1] = len(self.rows)
+
+    def _group(self, name: str) -> Group:
+        if name not in self.groups:
+            raise InputError(f"station {name!r} is not defined; defined: {', '.join(sorted(self.groups))}")
+        return self.groups[name]
+
+    @staticmethod
+    def _row(rows: dict[str, int], name: str, kind: str) -> int:
+        if name not in rows:
+            raise InputError(f"{kind} {name!r} is not defined; defined: {', '.join(sorted(rows))}")
+        return rows[name]
+
+    _beside_entry: int = 0

@@ -1,0 +1,268 @@
+"""One scenario through the model: build, run to the end of the load, drain, collect a Run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import simpy
+
+from model.engine import layout as c
+from model.engine.dataplane import DataPlane, Sessions
+from model.engine.environment import NS_PER_S, Environment
+from model.platform.data import platform_data
+from model.platform.faults import inject
+from model.platform.feed import feed_plant, settings
+from model.runs import Run, RunBuilder, provenance
+from model.runs.run import Validity
+from model.spec import Calibration, InputError, Scenario
+from model.spec.seed_tables import SeedTables
+from model.spec.steps import STEPS
+from model.workload import ClosedSchedule, FollowerGraph, Schedule, graph_of, schedule_of, seed_state
+
+SAMPLE_INTERVAL_S = 0.25
+DRAIN_LIMIT_S = 30.0
+"""How long after the last arrival the run waits for requests and messages still under way."""
+
+Process = Callable[[Environment, "Platform"], Generator[simpy.Event, Any, Any]]
+IntArray = npt.NDArray[np.int64]
+
+
+def shipped_calibration() -> Calibration:
+    """The calibration that comes with feedtwin, made on the reference machine."""
+    return Calibration.load(Path(str(resources.files("scenarios").joinpath("calibrations/reference.json"))))
+
+
+@dataclass(frozen=True, eq=False)
+class Station:
+    """One process of the running platform, for control processes: `platform.redis[2].slow_down(5)`."""
+
+    plane: DataPlane
+    row: int
+    name: str
+
+    def slow_down(self, factor: float) -> None:
+        """Multiply its service times by `factor` from now on; 1 is normal."""
+        self.plane.slow_down(self.row, factor)
+
+    def pause(self) -> None:
+        """Stop it, as SIGSTOP does."""
+        self.plane.pause(self.row)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.plane.resume(self.row)
+
+    @property
+    def queue_length(self) -> int:
+        """Visits waiting, without the one in service."""
+        return int(self.plane.state.stations[self.row, c.S_LENGTH])
+
+    @property
+    def busy_s(self) -> float:
+        """Service time begun so far."""
+        return float(self.plane.state.stations[self.row, c.S_BUSY_NS]) / NS_PER_S
+
+
+class Platform:
+    """The running platform as a control process sees it."""
+
+    def __init__(self, scenario: Scenario, plane: DataPlane) -> None:
+        self.scenario = scenario
+        self.plane = plane
+        self.api = self._group("api")
+        self.redis = self._group("redis")
+        self.workers = self._group("worker")
+        self.relay = self._group("relay")
+        replay = [row for row, name in enumerate(plane.plant.station_names) if name.startswith("replay")]
+        self.replay = [Station(plane, row, plane.plant.station_names[row]) for row in replay]
+
+    def queue_length(self, queue: str) -> int:
+        """Messages in `outbox` or `fanout`."""
+        return int(self.plane.state.queues[self.plane.plant.queues[queue], c.Q_LENGTH])
+
+    @property
+    def in_flight(self) -> int:
+        """Requests sent and not answered."""
+        return self.plane.scalar(c.X_IN_FLIGHT)
+
+    def _group(self, kind: str) -> list[Station]:
+        plant = self.plane.plant
+        return [Station(self.plane, row, plant.station_names[row]) for row in _rows(plant.station_names, kind)]
+
+
+def simulate(
+    scenario: Scenario,
+    calibration: Calibration | None = None,
+    *,
+    graph: FollowerGraph | None = None,
+    schedule: Schedule | ClosedSchedule | None = None,
+    processes: tuple[Process, ...] = (),
+    on_progress: Callable[[float], None] | None = None,
+) -> Run:
+    """Simulate `scenario` with `calibration` (default: the shipped one) and return its Run.
+
+    `processes` are SimPy process functions ``def process(env, platform)`` that read and change the running platform.
+    `schedule` replays given requests (those of a load test) instead of drawing them. Raises InputError for a
+    calibration that does not fit, MachineError where memory would not suffice.
+    """
+    calibration = calibration or shipped_calibration()
+    graph = graph or graph_of(scenario)
+    seeds = seed_state(scenario, graph)
+    schedule = schedule or schedule_of(scenario, graph)
+    builder = RunBuilder(scenario, "model")
+    recorder = _Recorder(builder)
+    plane = _plane(scenario, calibration, schedule, seeds, recorder.take)
+    platform = Platform(scenario, plane)
+    env = Environment(plane)
+    env.process(_sample(env, platform, builder))
+    env.process(inject(env, platform))
+    for process in processes:
+        env.process(process(env, platform))
+    steps = np.linspace(0, scenario.duration_s, 41)[1:]
+    for until_s in steps:
+        env.run(until=float(until_s))
+        if on_progress:
+            on_progress(float(until_s))
+    _drain(env, platform)
+    plane.drain()
+    _collect(builder, plane, calibration)
+    validity = _validity(platform)
+    return builder.build(
+        provenance(
+            seed=scenario.seed,
+            schedule_digest=schedule.digest,
+            calibration_digest=calibration.digest,
+            events=plane.scalar(c.X_EVENTS),
+        ),
+        validity,
+    )
+
+
+def _plane(
+    scenario: Scenario,
+    calibration: Calibration,
+    schedule: Schedule | ClosedSchedule,
+    seeds: SeedTables,
+    on_log: Callable[[IntArray], None],
+) -> DataPlane:
+    blocks: Iterator[Any] | None = None
+    sessions = None
+    highest = int(seeds.post_ids[-1]) if len(seeds.post_ids) else 0
+    if isinstance(schedule, ClosedSchedule):
+        arrays = schedule.session_arrays(_requests_per_session(scenario))
+        sessions = Sessions(*(np.asarray(array, np.int64) for array in arrays))
+        highest = max(highest, int(sessions.target.max(initial=0)))
+    else:
+        blocks = iter(schedule.blocks())
+        rate = scenario.workload.rate_per_s * max([1.0, *(point.factor for point in scenario.workload.rate_profile)])
+        highest += int(rate * scenario.duration_s * scenario.workload.mix.create_post * 1.2) + 1_000
+    return DataPlane(
+        feed_plant(scenario, calibration),
+        scenario.seed,
+        blocks=blocks,
+        sessions=sessions,
+        data=platform_data(scenario, seeds, highest),
+        settings=settings(scenario),
+        stalls=(calibration.stalls.rate_per_s, "stall") if calibration.stalls.duration else None,
+        shards=scenario.platform.redis.shards,
+        on_log=on_log,
+    )
+
+
+def _requests_per_session(scenario: Scenario) -> int:
+    """More requests than a session can get through: with answers at once, think times alone fill the duration."""
+    expected = scenario.duration_s / scenario.workload.think_time_s
+    return int(expected + 6 * np.sqrt(expected) + 10)
+
+
+class _Recorder:
+    """Turns rows of the data plane's log into the builder's tables."""
+
+    def __init__(self, builder: RunBuilder) -> None:
+        self.builder = builder
+
+    def take(self, rows: IntArray) -> None:
+        requests = rows[rows[:, c.L_KIND] == c.LOG_REQUEST]
+        arrived = requests[:, c.L_TIME]
+        self.builder.add_requests(
+            requests[:, c.L_LABEL], arrived, arrived, requests[:, c.L_VALUE], requests[:, c.L_WEIGHT],
+            ordinal=requests[:, c.L_ORDINAL],
+        )  # fmt: skip
+        for code, kind in ((c.LOG_DELIVERY, "delivery"), (c.LOG_OUTBOX, "outbox")):
+            part = rows[rows[:, c.L_KIND] == code]
+            self.builder.add_lags(kind, "", part[:, c.L_TIME], part[:, c.L_VALUE], part[:, c.L_WEIGHT])  # type: ignore[arg-type]
+        replica = rows[rows[:, c.L_KIND] == c.LOG_REPLICA]
+        for standby in np.unique(replica[:, c.L_LABEL]):
+            part = replica[replica[:, c.L_LABEL] == standby]
+            self.builder.add_lags("replica", f"standby{standby}", part[:, c.L_TIME], part[:, c.L_VALUE])
+
+
+def _sample(env: Environment, platform: Platform, builder: RunBuilder) -> Generator[simpy.Event, Any, None]:
+    """Read the gauges every so often; it changes nothing, so a run with it is the run without it."""
+    plane, plant = platform.plane, platform.plane.plant
+    kinds = sorted({kind for kind in plant.station_kinds if kind})
+    before = {kind: 0.0 for kind in kinds}
+    for tick in itertools.count():
+        now = env.now
+        builder.add_gauge(now, "in_flight", "", platform.in_flight)
+        builder.add_gauge(now, "outbox_length", "", platform.queue_length("outbox"))
+        builder.add_gauge(now, "fanout_queue_length", "", platform.queue_length("fanout"))
+        busy = {kind: float(plane.state.stations[plant.stations_of(kind), c.S_BUSY_NS].sum()) for kind in kinds}
+        if tick:
+            shares = {kind: (busy[kind] - before[kind]) / (SAMPLE_INTERVAL_S * NS_PER_S) for kind in kinds}
+            for kind, share in shares.items():
+                builder.add_gauge(now, "utilisation", kind, share)
+            builder.add_gauge(now, "utilisation", "backend", sum(shares.values()))
+        before = busy
+        if now >= platform.scenario.duration_s:
+            return
+        yield env.timeout(SAMPLE_INTERVAL_S)
+
+
+def _drain(env: Environment, platform: Platform) -> None:
+    """Let requests and messages under way finish, as the load test does."""
+    end = env.now + DRAIN_LIMIT_S
+    while env.now < end:
+        if not (platform.in_flight or platform.queue_length("outbox") or platform.queue_length("fanout")):
+            env.run(until=env.now + 1.0)  # the last message of each worker
+            return
+        env.run(until=env.now + 0.5)
+
+
+def _collect(builder: RunBuilder, plane: DataPlane, calibration: Calibration) -> None:
+    for row, name in enumerate(plane.plant.step_names):
+        visits, items, residence_ns = (int(value) for value in plane.state.visits[row])
+        process = STEPS[name].processes[0].value if name in STEPS else name.partition(".")[0]
+        builder.add_step(name, process, visits, items, residence_ns)
+    counters = {
+        "timeline_hits": c.X_HITS, "timeline_misses": c.X_MISSES, "posts_created": c.X_POSTS,
+        "deliveries_expected": c.X_EXPECTED, "deliveries_seen": c.X_EXPECTED,
+        "primary_reads": c.X_PRIMARY_READS, "standby_reads": c.X_STANDBY_READS, "stale_reads": c.X_STALE_READS,
+        "commits": c.X_COMMITTED,
+    }  # fmt: skip
+    builder.counters.update({name: float(plane.scalar(column)) for name, column in counters.items()})
+
+
+def _validity(platform: Platform) -> Validity:
+    """A run in which work was still piling up at the end has no steady state to report."""
+    reasons = []
+    if platform.in_flight:
+        reasons.append(
+            f"{platform.in_flight} requests were unanswered {DRAIN_LIMIT_S:g} s after the last arrival: "
+            "the offered load exceeds what the platform can serve"
+        )
+    for queue in ("outbox", "fanout"):
+        if length := platform.queue_length(queue):
+            reasons.append(f"{length} messages were left in the {queue} queue {DRAIN_LIMIT_S:g} s after the last arrival")
+    return Validity(not reasons, tuple(reasons))
+
+
+def _rows(names: list[str], kind: str) -> list[int]:
+    return [row for row, name in enumerate(names) if name == kind or (name.startswith(kind) and name[len(kind) :].isdigit())]
