@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -100,3 +104,28 @@ def test_documents_name_make_targets_that_exist() -> None:
 @pytest.mark.parametrize("script", ["run", "setup", "core-alone", "demo-gate"])
 def test_ci_scripts_can_be_run(script: str) -> None:
     assert (ROOT / ".ci" / script).stat().st_mode & 0o111
+
+
+def set_up_with(python: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a copy of .ci/setup, away from this project's own environment."""
+    (folder / ".ci").mkdir()
+    script = shutil.copy(ROOT / ".ci" / "setup", folder / ".ci" / "setup")
+    environment = {**os.environ, "PYTHON": python}
+    return subprocess.run([script], env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_setup_without_the_venv_module_names_the_debian_package(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    done = set_up_with(str(python), tmp_path)
+    package = f"python3.{sys.version_info.minor}-venv"
+    assert done.returncode == 4
+    assert f"sudo apt-get install {package}" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_setup_without_a_python_that_fits_says_which_fit(tmp_path: Path) -> None:
+    done = set_up_with("/bin/false", tmp_path)
+    assert done.returncode == 4
+    assert "Python 3.11, 3.12 or 3.13" in done.stderr
