@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
+from loadtests.hiccup import own_environment
 from loadtests.records import ClosedSessions, OpenArrivals, Records
 from model.spec.errors import MachineError
 
@@ -80,6 +81,7 @@ class GeneratorProcess:
                 stderr=log,
                 text=True,
                 bufsize=1,
+                env=own_environment(),
                 # Ctrl-C reaches the controller only, which closes the generator's standard input.
                 start_new_session=True,
             )
