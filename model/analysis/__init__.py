@@ -1,0 +1,1 @@
+"""What runs say: comparison, promises kept, summaries."""
