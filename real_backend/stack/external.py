@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import redis
@@ -52,7 +53,7 @@ class ExternalServers:
         return cls(postgres, standbys, shards or None, broker or None)
 
 
-def claim_postgres(url: str) -> None:
+def claim_postgres(url: str, schema: Path) -> None:
     """Create the schema in an external database, or recognise ours.
 
     Raises MachineError rather than touch tables of others.
@@ -69,7 +70,7 @@ def claim_postgres(url: str) -> None:
                     f"{POSTGRES_VARIABLE}: the database has a table 'users' that is not feedtwin's; name an empty one"
                 )
             if table is None:
-                apply_schema(url)
+                apply_schema(url, schema)
                 connection.execute(f"COMMENT ON TABLE users IS '{OWNER_MARK}'".encode())
     except psycopg.Error as error:
         raise MachineError(f"{POSTGRES_VARIABLE}: {_first_line(error)}") from None

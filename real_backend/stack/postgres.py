@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 import psycopg
@@ -70,11 +69,10 @@ def start_postgres(
     return servers
 
 
-def apply_schema(url: str) -> None:
-    """Create the tables of `schema.sql`."""
-    schema = resources.files("real_backend").joinpath("schema.sql").read_text(encoding="utf-8")
+def apply_schema(url: str, schema: Path) -> None:
+    """Run the statements of a schema file."""
     with psycopg.connect(url) as connection:
-        connection.execute(schema.encode())
+        connection.execute(schema.read_bytes())
 
 
 def await_streaming(runtime: RuntimeFolder, url: str, standbys: int) -> None:

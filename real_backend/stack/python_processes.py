@@ -31,7 +31,7 @@ def launch_python_processes(
     }
 
     def launch(kind: Process, name: str, module: str, *arguments: str) -> Server:
-        command = [sys.executable, "-m", module, *arguments]
+        command = [sys.executable, "-P", "-m", module, *arguments]
         return runtime.launch(kind, name, command, environment=environment)
 
     return [

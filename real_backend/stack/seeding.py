@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any, LiteralString
 
 import numpy as np
 import psycopg
@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 from model.policy.sharding import KEY_HOT, KEY_POST, KEY_TIMELINE, ring_points, shards_of
 from model.spec.errors import MachineError
+from model.spec.seed_tables import SeedTables
 from real_backend.config import BackendConfig
-from real_backend.keys import TIMELINE_END, hot_followees_key, hot_posts_key, post_key, timeline_key
+from real_backend.keys import GUARD_FLOOR_KEY, TIMELINE_END, hot_followees_key, hot_posts_key, post_key, timeline_key
 from real_backend.stack.copy_format import copy_arrays
-
-if TYPE_CHECKING:
-    from model.spec.seed_tables import SeedTables
 
 TABLES = ("users", "follows", "posts", "reactions", "outbox")
 BODY_BYTES = 200
@@ -31,8 +29,8 @@ _POSTGRES_EPOCH_S = 946_684_800
 Command = tuple[str | bytes | int, ...]
 
 
-def seed_database(config: BackendConfig, seed: SeedTables, now_ns: int) -> None:
-    """Replace the contents of all tables by the seed, and wait until every standby has replayed it.
+def seed_database(config: BackendConfig, seed: SeedTables, now_ns: int) -> int:
+    """Replace the contents of all tables by the seed; returns a log position that every standby has replayed by then.
 
     `now_ns` is the instant (Unix time, ns) that post ages count from. Statistics are gathered and a checkpoint is made,
     so that the next one is a whole `checkpoint_timeout` away.
@@ -56,40 +54,43 @@ def seed_database(config: BackendConfig, seed: SeedTables, now_ns: int) -> None:
     with psycopg.connect(config.postgres_url, autocommit=True) as connection:
         connection.execute("ANALYZE")
         connection.execute("CHECKPOINT")
-    await_standbys(config)
+    return await_standbys(config)
 
 
-def await_standbys(config: BackendConfig, deadline_s: float = CATCH_UP_DEADLINE_S) -> None:
-    """Wait until every standby has replayed all that the primary has flushed.
+def await_standbys(config: BackendConfig, deadline_s: float = CATCH_UP_DEADLINE_S) -> int:
+    """Wait until every standby has replayed all that the primary has flushed by now; returns that log position.
 
     Raises MachineError after the deadline.
     """
     with psycopg.connect(config.postgres_url, autocommit=True) as primary:
-        row = primary.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
-        assert row is not None
-        flushed = row[0]
+        flushed = _number(primary, "SELECT pg_current_wal_flush_lsn() - '0/0'")
     deadline = time.monotonic() + deadline_s
     for index, url in enumerate(config.standby_urls):
         with psycopg.connect(url, autocommit=True) as standby:
-            while not _replayed(standby, flushed):
+            while _number(standby, "SELECT pg_last_wal_replay_lsn() - '0/0'") < flushed:
                 if time.monotonic() > deadline:
                     raise MachineError(f"standby{index} did not replay the primary's log within {deadline_s:g} s")
                 time.sleep(0.005)
+    return flushed
 
 
-def seed_caches(config: BackendConfig, seed: SeedTables, now_ns: int) -> None:
-    """Empty all Redis shards and write timelines, hot followees, post hashes and hot posts into them."""
+def seed_caches(config: BackendConfig, seed: SeedTables, now_ns: int, lsn: int) -> None:
+    """Empty all Redis shards and write timelines, hot followees, post hashes and hot posts into them.
+
+    `lsn` is the log position of the seeded database: the floor of the rebuild guards.
+    """
     points, owners = ring_points(len(config.redis_urls), config.virtual_nodes)
     queues: list[list[Command]] = [[] for _ in config.redis_urls]
     clients = [redis.Redis.from_url(url) for url in config.redis_urls]
     try:
         for client in clients:
             client.flushdb()
+            client.set(GUARD_FLOOR_KEY, lsn)
         sources = (
-            (KEY_TIMELINE, _timelines(seed, config.timeline_cap)),
+            (KEY_TIMELINE, _timelines(seed)),
             (KEY_TIMELINE, _hot_followees(seed)),
             (KEY_POST, _posts(seed, now_ns)),
-            (KEY_HOT, _hot_posts(seed, config.timeline_cap)),
+            (KEY_HOT, _hot_posts(seed)),
         )
         for kind, (idents, commands) in sources:
             for shard, command in zip(shards_of(kind, idents, points, owners).tolist(), commands, strict=True):
@@ -109,59 +110,60 @@ def seed_bodies(posts: NDArray[np.integer[Any]], authors: NDArray[np.integer[Any
     return _with_digits(_with_digits(_BODY[:BODY_BYTES], posts, _POST_DIGITS), authors, _USER_DIGITS)
 
 
-def _timelines(seed: SeedTables, cap: int) -> tuple[NDArray[np.int64], Iterator[Command]]:
-    offsets, entries = seed.timelines()
+def _timelines(seed: SeedTables) -> tuple[NDArray[np.int64], Iterator[Command]]:
+    offsets, posts = seed.timelines()
     users = np.flatnonzero(seed.materialized)
-
-    def commands() -> Iterator[Command]:
-        posts, bounds = entries.tolist(), offsets.tolist()
-        for user in users.tolist():
-            timeline = posts[bounds[user] : bounds[user + 1]]
-            yield ("RPUSH", timeline_key(user), *timeline, *((TIMELINE_END,) if len(timeline) < cap else ()))
-
-    return users, commands()
+    lists = zip(users.tolist(), _slices(offsets, posts, users), strict=True)
+    return users, (("RPUSH", timeline_key(user), *_list(entries, seed.timeline_cap)) for user, entries in lists)
 
 
 def _hot_followees(seed: SeedTables) -> tuple[NDArray[np.int64], Iterator[Command]]:
     authors = np.repeat(np.arange(seed.users), np.diff(seed.follower_offsets))
-    pulled = seed.hot[authors] & seed.materialized[seed.followers]
-    order = np.argsort(seed.followers[pulled], kind="stable")
-    followers, followees = seed.followers[pulled][order], authors[pulled][order]
-    users, starts = np.unique(followers, return_index=True)
+    kept = seed.hot[authors] & seed.materialized[seed.followers]
+    order = np.argsort(seed.followers[kept], kind="stable")
+    offsets = _offsets(seed.followers[kept], seed.users)
+    users = np.flatnonzero(np.diff(offsets))
+    sets = zip(users.tolist(), _slices(offsets, authors[kept][order], users), strict=True)
+    return users, (("SADD", hot_followees_key(user), *members) for user, members in sets)
 
-    def commands() -> Iterator[Command]:
-        for user, group in zip(users.tolist(), np.split(followees, starts[1:]), strict=True):
-            yield ("SADD", hot_followees_key(user), *group.tolist())
 
-    return users.astype(np.int64), commands() if len(users) else iter(())
+def _hot_posts(seed: SeedTables) -> tuple[NDArray[np.int64], Iterator[Command]]:
+    newest_first = np.flatnonzero(seed.hot[seed.post_authors])[::-1]
+    order = np.argsort(seed.post_authors[newest_first], kind="stable")
+    offsets = _offsets(seed.post_authors[newest_first], seed.users)
+    authors = np.flatnonzero(seed.hot)
+    lists = zip(authors.tolist(), _slices(offsets, seed.post_ids[newest_first][order], authors), strict=True)
+    cap = seed.timeline_cap
+    return authors, (("RPUSH", hot_posts_key(author), *_list(posts[:cap], cap)) for author, posts in lists)
 
 
 def _posts(seed: SeedTables, now_ns: int) -> tuple[NDArray[np.int64], Iterator[Command]]:
     cached = slice(seed.cached_from, None)
     posts, authors = seed.post_ids[cached], seed.post_authors[cached]
-    rows: Iterable[tuple[int, int, bytes, int]] = zip(
-        posts.tolist(),
-        authors.tolist(),
-        seed_bodies(posts, authors).tolist(),
-        _created_ns(seed, now_ns)[cached].tolist(),
-        strict=True,
-    )
-    commands = (
+    columns = (posts, authors, seed_bodies(posts, authors), _created_ns(seed, now_ns)[cached])
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return posts, (
         ("HSET", post_key(post), "author", author, "body", body, "created_ns", created_ns, "reactions", 0)
         for post, author, body, created_ns in rows
     )
-    return posts.astype(np.int64), iter(commands)
 
 
-def _hot_posts(seed: SeedTables, cap: int) -> tuple[NDArray[np.int64], Iterator[Command]]:
-    of_hot = np.flatnonzero(seed.hot[seed.post_authors])[::-1]
-    newest_first: dict[int, list[int]] = {}
-    for author, post in zip(seed.post_authors[of_hot].tolist(), seed.post_ids[of_hot].tolist(), strict=True):
-        posts = newest_first.setdefault(author, [])
-        if len(posts) < cap:
-            posts.append(post)
-    commands = (("RPUSH", hot_posts_key(author), *posts) for author, posts in newest_first.items())
-    return np.fromiter(newest_first, np.int64, len(newest_first)), iter(commands)
+def _slices(
+    offsets: NDArray[np.int64], values: NDArray[np.integer[Any]], owners: NDArray[np.int64]
+) -> Iterator[list[int]]:
+    """The values of each owner, of all owners' values in compressed rows."""
+    bounds, flat = offsets.tolist(), values.tolist()
+    return (flat[bounds[owner] : bounds[owner + 1]] for owner in owners.tolist())
+
+
+def _offsets(owners: NDArray[np.int32], users: int) -> NDArray[np.int64]:
+    """Where each user's values begin, [users + 1], once they are sorted by owner."""
+    return np.concatenate(([0], np.cumsum(np.bincount(owners, minlength=users))))
+
+
+def _list(entries: list[int], cap: int) -> list[int | str]:
+    """What Redis holds of a capped list."""
+    return [*entries, TIMELINE_END] if len(entries) < cap else [*entries]
 
 
 def _created_ns(seed: SeedTables, now_ns: int) -> NDArray[np.int64]:
@@ -183,11 +185,12 @@ def _with_digits(
 def _send(client: redis.Redis, queue: list[Command]) -> None:
     pipeline = client.pipeline(transaction=False)
     for command in queue:
-        pipeline.execute_command(*command)
+        pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
     pipeline.execute()
     queue.clear()
 
 
-def _replayed(standby: psycopg.Connection[Any], lsn: str) -> bool:
-    row: Sequence[Any] | None = standby.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", (lsn,)).fetchone()
-    return row is not None and bool(row[0])
+def _number(connection: psycopg.Connection[Any], query: LiteralString) -> int:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])

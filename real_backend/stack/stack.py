@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from model.spec.errors import MachineError
 from model.spec.scenario import Scenario
+from model.spec.seed_tables import SeedTables
 from model.spec.steps import Process
 from real_backend.config import BackendConfig
 from real_backend.stack import seeding
@@ -27,9 +28,6 @@ from real_backend.stack.rig import Rig
 from real_backend.stack.runtime import RuntimeFolder, Server, log_tail
 from real_backend.stack.stores import StackUrls, api_names, listening_names, start_stores
 from real_backend.stack.usage import ProcessUsage, UsageMeter
-
-if TYPE_CHECKING:
-    from model.spec.seed_tables import SeedTables
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 PORT_ATTEMPTS = 3
@@ -73,8 +71,8 @@ class Stack:
     ) -> None:
         """`runtime_dir` must not exist (default: a fresh one in the temporary folder). `on_progress` gets short
         messages. `ports` asks for certain ports by process name ("api0"). `code` is the checkout whose
-        `real_backend` the API, the relay and the workers run (default: this one); with `stores_only` those three
-        do not start."""
+        `real_backend` (schema, API, relay and workers) is used, by default this one; with `stores_only` the last
+        three do not start."""
         self.scenario = scenario
         self._runtime_dir = runtime_dir
         self._report = on_progress or (lambda _message: None)
@@ -122,11 +120,11 @@ class Stack:
 
     def seed(self, seed: SeedTables) -> None:
         """Fill the stores; post ages count from now."""
-        now_ns = time.time_ns()
+        now_ns = time.time_ns() // 1_000 * 1_000
         self._report("seeding PostgreSQL")
-        seeding.seed_database(self.config, seed, now_ns)
+        lsn = seeding.seed_database(self.config, seed, now_ns)
         self._report("seeding Redis")
-        seeding.seed_caches(self.config, seed, now_ns)
+        seeding.seed_caches(self.config, seed, now_ns, lsn)
 
     def reset(self, seed: SeedTables) -> None:
         """Back to the freshly seeded state: faults undone, broker emptied, stores seeded anew. The processes go on.
@@ -183,8 +181,9 @@ class Stack:
         )
         config_path = runtime.path / "backend.json"
         self.config.save(config_path)
+        schema = self._code / "real_backend" / "schema.sql"
         self._report("starting the stores and the broker")
-        self._servers = start_stores(runtime, platform, external, ports, self.urls)
+        self._servers = start_stores(runtime, platform, external, ports, self.urls, schema=schema)
         if not self._stores_only:
             self._report("starting API, relay and workers")
             self._servers += launch_python_processes(runtime, platform, config_path, ports, code=self._code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from model.spec.scenario import Platform
 from model.spec.steps import Process
@@ -64,19 +65,25 @@ def listening_names(platform: Platform, external: ExternalServers) -> list[str]:
 
 
 def start_stores(
-    runtime: RuntimeFolder, platform: Platform, external: ExternalServers, ports: Mapping[str, int], urls: StackUrls
+    runtime: RuntimeFolder,
+    platform: Platform,
+    external: ExternalServers,
+    ports: Mapping[str, int],
+    urls: StackUrls,
+    *,
+    schema: Path,
 ) -> list[Server]:
-    """Start every store and the broker at once; returns our own servers, all of them serving, the schema in place."""
+    """Start every store and the broker at once; returns our own servers, all of them serving, `schema` in place."""
 
     def start_postgres() -> list[Server]:
         if external.postgres is not None:
-            claim_postgres(external.postgres)
+            claim_postgres(external.postgres, schema)
             return []
         connections = postgres.connections_needed(
             api_processes=platform.api.processes, pool=platform.api.database_pool, workers=platform.workers.processes
         )
         servers = postgres.start_postgres(runtime, platform.postgres, ports, max_connections=connections)
-        postgres.apply_schema(urls.postgres)
+        postgres.apply_schema(urls.postgres, schema)
         postgres.await_streaming(runtime, urls.postgres, platform.postgres.standbys)
         postgres.require_standby_on_commit(urls.postgres, platform.postgres)
         return servers

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from real_backend.stack.proc import tree_threads
 
+_CHILDREN_TIMES = slice(13, 15)
+"""cutime and cstime among the fields of /proc/PID/stat that follow the command's name."""
 _SWITCHES = b"\nvoluntary_ctxt_switches:"
 
 
@@ -24,8 +27,9 @@ class ProcessUsage:
 class UsageMeter:
     """Reads usage by logical name ("api0", "primary"), each name being the tree of one root process.
 
-    A thread that has ended keeps what it had used at the last sample before its end, so totals never go backwards;
-    PostgreSQL's backends come and go. What it used after that sample is lost, hence sample often.
+    Totals never go backwards although PostgreSQL's backends come and go: of what has ended, the larger of two records
+    counts, the sum of what was last seen of each thread, and what the root has collected from its ended children (of
+    processes also what they used after the last sample, but in clock ticks).
     """
 
     def __init__(self, roots: Mapping[str, int]) -> None:
@@ -53,10 +57,20 @@ class UsageMeter:
         for key, last in before.items():
             if key not in now:
                 cpu_ns, wakes = cpu_ns + last[0], wakes + last[1]
+        cpu_ns = max(cpu_ns, _collected_ns(root))
         self._seen[name], self._ended[name] = now, (cpu_ns, wakes)
         return ProcessUsage(
             (cpu_ns + sum(used[0] for used in now.values())) / 1e9, wakes + sum(used[1] for used in now.values())
         )
+
+
+def _collected_ns(root: int) -> int:
+    """CPU time of the ended children that a process has waited for, in ns; 0 when the process is gone."""
+    try:
+        fields = Path(f"/proc/{root}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return sum(map(int, fields[_CHILDREN_TIMES])) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
 
 
 def _thread_usage(pid: int, thread: int) -> tuple[int, int] | None:
