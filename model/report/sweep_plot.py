@@ -14,46 +14,46 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DELIVERY = {"delivery_p50_s": ("p50", "-"), "delivery_p99_s": ("p99", "--")}
-READ = {"home_timeline_mean_ms": ("mean", "-"), "home_timeline_p95_ms": ("p95", "--")}
+DELIVERY = {"delivery_p50_s": "p50", "delivery_p99_s": "p99"}
+READ = {"home_timeline_mean_ms": "mean", "home_timeline_p95_ms": "p95"}
+TAILS = ("p95", "p99")
 
 
 def plot_sweep(table: pl.DataFrame, fields: Sequence[str], *, title: str) -> bytes:
     """An SVG of a sweep's table: delivery lag over the first field, read cost over it, and one against the other.
 
-    Further fields become one line per combination of their values. Raises MachineError where matplotlib is missing.
+    Further fields become one line per combination of their values.
     """
-    first, *others = fields
-    groups = table.partition_by(others, as_dict=True, maintain_order=True) if others else {(): table}
 
     def draw(figure: Figure) -> None:
         lag_axes, read_axes, trade_axes = figure.subplots(1, 3)
+        first, *others = fields
+        groups = table.partition_by(others, as_dict=True, maintain_order=True) if others else {(): table}
         for position, (values, rows) in enumerate(groups.items()):
             name = ", ".join(f"{_short(field)} {value}" for field, value in zip(others, values, strict=True))
             color = SERIES[position % len(SERIES)]
             _lines(lag_axes, rows, first, DELIVERY, name, color)
             _lines(read_axes, rows, first, READ, name, color)
-            plot_trade_off(trade_axes, rows, "home_timeline_mean_ms", "delivery_p99_s", first, name=name, color=color)
-        lag_axes.set(xlabel=first, ylabel="delivery lag (s)", title="how late a post arrives")
-        read_axes.set(xlabel=first, ylabel="home timeline (ms)", title="what a read costs")
-        labelled = f"one against the other, by {_short(first)}"
-        trade_axes.set(xlabel="home timeline mean (ms)", ylabel="delivery lag p99 (s)", title=labelled)
+            x, y = "home_timeline_p95_ms", "delivery_p99_s"
+            plot_trade_off(trade_axes, rows, x, y, first, name=name, color=color)
+        lag_axes.set(xlabel=first, ylabel="delivery lag (s)", title="How late a post arrives")
+        read_axes.set(xlabel=first, ylabel="home timeline (ms)", title="What a read costs")
+        trade_axes.set(xlabel="home timeline p95 (ms)", ylabel="delivery lag p99 (s)", title="The trade-off")
         for axes in (lag_axes, read_axes, trade_axes):
             if axes.get_legend_handles_labels()[0]:
                 axes.legend()
-        figure.suptitle(title, x=0.01, ha="left")
+        figure.suptitle(f"{title}, by {_short(first)}", fontweight="bold")
 
-    return render_svg(draw, width_in=13, height_in=4.2)
+    return render_svg(draw, 13, 4.2)
 
 
-def _lines(
-    axes: Axes, rows: pl.DataFrame, field: str, columns: dict[str, tuple[str, str]], name: str, color: str
-) -> None:
-    for column, (statistic, line) in columns.items():
+def _lines(axes: Axes, rows: pl.DataFrame, field: str, columns: dict[str, str], name: str, color: str) -> None:
+    for column, figure in columns.items():
         seen = rows.filter(pl.col(column).is_not_null())
         if seen.height:
-            x, y = _positions(seen, field), seen[column].to_list()
-            axes.plot(x, y, marker="o", color=color, linestyle=line, label=f"{name} {statistic}".strip())
+            dash = "--" if figure in TAILS else "-"
+            label = f"{name} {figure}".strip()
+            axes.plot(_positions(seen, field), seen[column].to_list(), dash, marker="o", color=color, label=label)
     axes.set_ylim(bottom=0)
 
 
