@@ -11,15 +11,23 @@ from __future__ import annotations
 TIMELINE_END = "0"
 """The last element of a timeline that has fewer entries than the cap; no post has this id."""
 
+TIMELINE_PREFIX = "tl:"
+TIMELINE_VERSION_PREFIX = "tlv:"
+HOT_POSTS_PREFIX = "hot:"
+HOT_POSTS_VERSION_PREFIX = "hotv:"
+
+GUARD_FLOOR_KEY = "tlv:floor"
+"""One per shard: the log position below which the shard knows no guards, for it may have lost them."""
+
 
 def timeline_key(user: int) -> str:
     """List of post ids, newest first; on the shard of (KEY_TIMELINE, user)."""
-    return f"tl:{user}"
+    return f"{TIMELINE_PREFIX}{user}"
 
 
 def timeline_version_key(user: int) -> str:
-    """Counter that guards a rebuild against a push that races it; on the timeline's shard."""
-    return f"tlv:{user}"
+    """Guard of a rebuild against a push that races it, as a log position; on the timeline's shard."""
+    return f"{TIMELINE_VERSION_PREFIX}{user}"
 
 
 def hot_followees_key(user: int) -> str:
@@ -34,4 +42,9 @@ def post_key(post: int) -> str:
 
 def hot_posts_key(author: int) -> str:
     """List of a pulled author's newest post ids, newest first; on the shard of (KEY_HOT, author)."""
-    return f"hot:{author}"
+    return f"{HOT_POSTS_PREFIX}{author}"
+
+
+def hot_posts_version_key(author: int) -> str:
+    """The guard of a hot list, as that of a timeline; on the hot list's shard."""
+    return f"{HOT_POSTS_VERSION_PREFIX}{author}"

@@ -1,0 +1,1 @@
+"""The HTTP API: five endpoints, each visiting its modelled steps in order."""

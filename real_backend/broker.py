@@ -1,0 +1,139 @@
+"""The broker between relay and workers, through FastStream: Redis Streams, or RabbitMQ by URL, with the same subscriber.
+
+Delivery is at least once. A message is acknowledged after its handler is through; what a dead worker left unacknowledged
+goes to another one (on Redis after `claim_idle_s`, on RabbitMQ when the connection breaks).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Annotated, Any, Protocol
+
+from faststream import AckPolicy, Context
+from faststream.message import StreamMessage
+from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
+from faststream.redis import RedisBroker, StreamSub
+from faststream.redis.message import RedisStreamMessage
+from redis.exceptions import ResponseError
+
+from real_backend.config import CONSUMER_GROUP, POST_CHANNEL, BackendConfig
+from real_backend.messages import NewPost
+
+READ_BLOCK_MS = 2_000
+CLAIM_INTERVAL_MS = 1_000
+CLAIM_IDLE_S = 5.0
+REMEMBERED_MESSAGES = 256
+
+QUEUE = RabbitQueue(POST_CHANNEL, durable=True)
+
+Handler = Callable[[NewPost], Awaitable[None]]
+Acknowledged = Callable[[], None]
+
+
+class Publisher(Protocol):
+    """Publishes messages in order; they are with the broker when `publish` returns."""
+
+    async def publish(self, messages: Sequence[NewPost]) -> None: ...
+
+
+class _RedisPublisher:
+    def __init__(self, broker: RedisBroker, client: Any) -> None:
+        self._broker = broker
+        self._client = client
+
+    async def publish(self, messages: Sequence[NewPost]) -> None:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for message in messages:
+                await self._broker.publish(message, stream=POST_CHANNEL, pipeline=pipeline)
+            await pipeline.execute()
+
+
+class _RabbitPublisher:
+    def __init__(self, broker: RabbitBroker) -> None:
+        self._broker = broker
+
+    async def publish(self, messages: Sequence[NewPost]) -> None:
+        await asyncio.gather(*(self._broker.publish(message, QUEUE, persist=True) for message in messages))
+
+
+@contextlib.asynccontextmanager
+async def open_publisher(config: BackendConfig) -> AsyncIterator[Publisher]:
+    """A connected publisher; the stream and its consumer group, or the queue, exist from then on."""
+    if config.broker_kind == "rabbitmq":
+        rabbit = RabbitBroker(config.broker_url, logger=None)
+        async with rabbit:
+            await rabbit.start()
+            await rabbit.declare_queue(QUEUE)
+            yield _RabbitPublisher(rabbit)
+        return
+    broker = RedisBroker(config.broker_url, logger=None)
+    async with broker:
+        client = await broker.connect()
+        await _create_group(client)
+        yield _RedisPublisher(broker, client)
+
+
+@contextlib.asynccontextmanager
+async def consuming(config: BackendConfig, consumer: str, handler: Handler, acknowledged: Acknowledged) -> AsyncIterator[None]:
+    """Inside, `handler` gets one message at a time; `acknowledged` is called after each acknowledgement."""
+    broker: RedisBroker | RabbitBroker
+    if config.broker_kind == "rabbitmq":
+        broker = RabbitBroker(config.broker_url, logger=None, default_channel=Channel(prefetch_count=1))
+        subscriptions = [broker.subscriber(QUEUE, ack_policy=AckPolicy.MANUAL)]
+    else:
+        broker = RedisBroker(config.broker_url, logger=None)
+        await _create_group(await broker.connect())
+        idle_ms = round(1000 * (CLAIM_IDLE_S + 100 * config.wait_per_batch_s))
+        new = StreamSub(
+            POST_CHANNEL, group=CONSUMER_GROUP, consumer=consumer, max_records=1, polling_interval=READ_BLOCK_MS
+        )
+        abandoned = StreamSub(
+            POST_CHANNEL, group=CONSUMER_GROUP, consumer=consumer, min_idle_time=idle_ms, max_records=1,
+            polling_interval=CLAIM_INTERVAL_MS,
+        )
+        subscriptions = [broker.subscriber(stream=stream, ack_policy=AckPolicy.MANUAL) for stream in (new, abandoned)]
+    one_at_a_time = asyncio.Lock()
+    handled: deque[str] = deque(maxlen=REMEMBERED_MESSAGES)
+
+    async def receive(post: NewPost, message: Annotated[StreamMessage[Any], Context("message")]) -> None:
+        async with one_at_a_time:
+            # A message that waited here for long may be claimed a second time by this very worker.
+            if message.correlation_id not in handled:
+                try:
+                    await handler(post)
+                except Exception:
+                    await message.nack()
+                    raise
+                handled.append(message.correlation_id)
+            await _acknowledge(message)
+            acknowledged()
+
+    for subscription in subscriptions:
+        subscription(receive)
+    async with broker:
+        await broker.start()
+        yield
+
+
+async def _acknowledge(message: StreamMessage[Any]) -> None:
+    if isinstance(message, RedisStreamMessage):
+        # Acknowledged entries are deleted, so that the stream's length is what is still to be done.
+        ids = message.raw_message["message_ids"]
+        async with message.consumer.pipeline(transaction=True) as pipeline:
+            pipeline.xack(POST_CHANNEL, CONSUMER_GROUP, *ids)
+            pipeline.xdel(POST_CHANNEL, *ids)
+            await pipeline.execute()
+    else:
+        await message.ack()
+
+
+async def _create_group(client: Any) -> None:
+    # From the stream's beginning, so that nothing published before the first worker came is skipped.
+    try:
+        await client.xgroup_create(POST_CHANNEL, CONSUMER_GROUP, id="0", mkstream=True)
+    except ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise

@@ -1,0 +1,1 @@
+"""What the backend keeps in PostgreSQL and Redis, and how it is read and written."""
