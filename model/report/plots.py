@@ -170,8 +170,9 @@ def _shade_time(ax: Axes, comparison: Comparison) -> None:
 
 
 def _finish_time(ax: Axes, comparison: Comparison) -> None:
-    _, last = ax.get_xlim()
-    ax.set_xlim(0, max(min(last, 2 * comparison.a.duration_s), comparison.a.duration_s))
+    # The drain after the last request is shown, up to the length of the run itself.
+    last = max((float(x) for line in ax.get_lines() for x in np.asarray(line.get_xdata())[-1:]), default=0.0)
+    ax.set_xlim(0, min(max(last, comparison.a.duration_s), 2 * comparison.a.duration_s))
     ax.set_ylim(0, max(ax.get_ylim()[1], 1e-9) * 1.12)  # room for what the shaded stretches are called
     _legend(ax)
 

@@ -102,7 +102,7 @@ def system_rows(comparison: Comparison) -> Iterator[Row]:
     for queue in comparison.queues:
         name = queue.gauge.replace("_", " ")
         yield Row(f"{name}, mean", significant(queue.mean.a), significant(queue.mean.b), error_of(queue.mean))
-        yield Row(f"{name}, peak", significant(queue.peak.a), significant(queue.peak.b), error_of(queue.peak))
+        yield Row(f"{name}, peak", _count(queue.peak.a), _count(queue.peak.b), error_of(queue.peak))
     for label, share in comparison.utilisation.items():
         yield Row(f"utilisation, {label}", percent(share.a), percent(share.b), error_of(share))
     slips = comparison.slip
@@ -113,7 +113,7 @@ def system_rows(comparison: Comparison) -> Iterator[Row]:
                  "deliveries_duplicate", "stale_reads"):
         counter = comparison.counters.get(name)
         if counter is not None:
-            yield Row(name.replace("_", " "), _whole(counter.a), _whole(counter.b), NOTHING)
+            yield Row(name.replace("_", " "), _count(counter.a), _count(counter.b), NOTHING)
 
 
 def failure_rows(comparison: Comparison) -> Iterator[Row]:
@@ -132,5 +132,5 @@ def _lag_rows(lag: LagComparison) -> Iterator[Row]:
         yield Row(f"{name}, {figure}", duration(measure.a), duration(measure.b), error_of(measure))
 
 
-def _whole(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:,.0f}"
+def _count(value: float | None) -> str:
+    return f"{value:,.0f}" if value is not None and value == round(value) else significant(value)
