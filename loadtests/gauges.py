@@ -12,9 +12,9 @@ from typing import Any, Protocol, Self
 
 import psycopg
 
+from loadtests.queues import queue_of
 from model.runs.builder import RunBuilder
 from model.spec.steps import Process
-from loadtests.queues import queue_of
 from real_backend.config import BackendConfig
 
 INTERVAL_S = 0.25
@@ -103,8 +103,8 @@ class ReplicaLagSource:
 
     A reading asks the primary for the end of its log, then each standby until it has replayed that far, for
     `PATIENCE_S` at most. The lag lies between the last look that missed it and the first that found it; the middle
-    is reported, 0 where the first look found it. A standby that is further behind is reported at its age: the time since
-    the primary's log ended where the standby is now, from the earlier readings.
+    is reported, 0 where the first look found it. A standby that is further behind is reported at its age: the time
+    since the primary's log ended where the standby is now, from the earlier readings.
     """
 
     PATIENCE_S = 0.02

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from real_backend.audit import AuditResult, audit
 
 from loadtests.arrivals import materialised
 from loadtests.cores import core_times, on_core, steal_shares
@@ -29,8 +30,9 @@ from model.runs.run import Run
 from model.spec.scenario import Scenario
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import Process
-from model.workload.schedule import ClosedSchedule, Schedule
-from real_backend.audit import AuditResult, audit
+from model.workload.graph import graph_of
+from model.workload.schedule import ClosedSchedule, Schedule, schedule_of
+from model.workload.seeding import seed_state
 from real_backend.stack import Stack
 
 DRAIN_DEADLINE_S = 60.0
@@ -69,16 +71,35 @@ def measure(
     """Play `schedule` to a started and freshly seeded `stack` and return what happened.
 
     `on_progress` gets (requests finished, requests in all; 0 in closed mode). With `web_port` Locust's own page is
-    served there meanwhile, and until `hold` returns. The calling thread moves to the generator's core meanwhile. An invalid
+    served there meanwhile, and until `hold` returns. The calling thread moves to the generator's core. An invalid
     run is returned, not raised: see `Run.validity`.
     """
-    arrivals = materialised(schedule, duration_s=scenario.duration_s, think_time_s=scenario.workload.think_time_s)
+    arrivals = materialised(schedule)
     with on_core(stack.rig.generator_core):
         seen = _observe(stack, scenario, arrivals, on_progress, web_port, hold)
         audited = audit(
             stack.urls.postgres, list(stack.urls.redis), stack.config, since_post_id=int(seeds.post_ids[-1])
         )
     return _run_of(stack, scenario, schedule, seen, audited, offered=_offered(arrivals))
+
+
+def measure_scenario(
+    scenario: Scenario,
+    *,
+    on_message: Callable[[str], None] = lambda message: None,
+    on_progress: Progress = lambda done, total: None,
+    web_port: int | None = None,
+    hold: Callable[[], None] = lambda: None,
+) -> Run:
+    """Start a backend for the scenario, seed it, `measure` it and stop it again."""
+    on_message("drawing the population and the schedule")
+    graph = graph_of(scenario)
+    seeds = seed_state(scenario, graph)
+    schedule = schedule_of(scenario, graph, seeds)
+    with Stack(scenario, on_progress=on_message) as stack:
+        stack.seed(seeds)
+        on_message("opening connections")
+        return measure(stack, scenario, schedule, seeds, on_progress=on_progress, web_port=web_port, hold=hold)
 
 
 def _observe(

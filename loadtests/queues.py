@@ -9,7 +9,7 @@ import redis
 
 from real_backend.config import CONSUMER_GROUP, POST_CHANNEL, BackendConfig
 
-_MAX_COUNTED = 100_000
+_COUNTED = 200
 
 
 class Queue(Protocol):
@@ -43,12 +43,13 @@ class StreamQueue:
         self._client.close()
 
     def _unread(self, group: dict[str, Any]) -> int:
-        if group.get("lag") is not None:
-            return int(group["lag"])
-        # Redis does not know after entries were deleted; then they are counted.
+        lag = group.get("lag")
+        if lag == 0:
+            return 0
+        # The server's own figure is unknown, or stays too high, after entries were deleted; few can be counted.
         first = b"(" + group["last-delivered-id"]
-        entries: Any = self._client.xrange(POST_CHANNEL, min=first, count=_MAX_COUNTED)
-        return len(entries)
+        entries: Any = self._client.xrange(POST_CHANNEL, min=first, count=_COUNTED)
+        return int(lag) if lag is not None and len(entries) == _COUNTED else len(entries)
 
 
 class RabbitQueue:

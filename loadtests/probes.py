@@ -1,0 +1,225 @@
+"""Probes for calibration: single operations on the idle stores, timed by the CPU their servers use.
+
+Each operation runs alone, at two sizes where its cost depends on a size, through the very code that API and workers
+use. What it costs a server under load is for the regression to say (see model.analysis.fit); the probes say how the
+cost divides between operations, and between a visit and its items.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loadtests.roles import RoleMeter
+from model.analysis.fit import Prior
+from model.spec.calibration import Wait
+from model.spec.seed_tables import SeedTables
+from model.spec.steps import Process
+from real_backend.stack import Stack
+from real_backend.stores import posts as post_store
+from real_backend.stores import timelines as timeline_store
+from real_backend.stores.database import Database, pulled_from
+from real_backend.stores.posts import Post, Posts
+from real_backend.stores.shards import Shards
+from real_backend.stores.timelines import Timelines
+from real_backend.telemetry import STEP_CODES, Telemetry, Trace
+
+CALLS = 150
+FLUSHES = 200
+PROBABILITIES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+_ENDING = STEP_CODES["api.read_post.receive"]
+_WAL_BLOCK = b"\0" * 8192
+
+Operation = Callable[[Trace, int], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One operation on one kind of server; `call(trace, k)` is its k-th run."""
+
+    step: str
+    role: str
+    call: Operation
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What `CALLS` runs of a probe used: CPU, visits and items of the step, and how much single calls varied."""
+
+    cpu_s: float
+    visits: int
+    items: int
+    cv: float
+
+
+def probe_stores(stack: Stack, seeds: SeedTables) -> dict[str, Prior]:
+    """Base and per-item CPU of every store operation. The stores hold other data afterwards: reset them."""
+    return asyncio.run(_probe_stores(stack, seeds))
+
+
+async def _probe_stores(stack: Stack, seeds: SeedTables) -> dict[str, Prior]:
+    config = stack.config
+    shards = Shards(config.redis_urls, config.virtual_nodes)
+    await shards.open(1, (*timeline_store.SCRIPTS, *post_store.SCRIPTS))
+    database = Database(config.postgres_url, config.standby_urls, connections=1, timeout_s=10.0)
+    await database.open()
+    await database.warm(config.page_size, config.timeline_cap)
+    relays = [info.pids[0] for info in stack.processes if info.kind is Process.RELAY]
+    # The relay would answer the probes' posts with work of its own.
+    for pid in relays:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        meter = RoleMeter(stack)
+        telemetry = Telemetry("probe", len(config.standby_urls))
+        small = await _readings(_probes(stack, seeds, shards, database, large=False), meter, telemetry)
+        large = await _readings(_probes(stack, seeds, shards, database, large=True), meter, telemetry)
+    finally:
+        for pid in relays:
+            os.kill(pid, signal.SIGCONT)
+        await shards.close()
+        await database.close()
+    return {step: _prior(small[step], large[step]) for step in small}
+
+
+def _prior(small: Reading, large: Reading) -> Prior:
+    """Two sizes give base and slope; where the sizes do not differ, all is base."""
+    per_visit = [reading.cpu_s / max(reading.visits, 1) for reading in (small, large)]
+    items = [reading.items / max(reading.visits, 1) for reading in (small, large)]
+    if items[1] - items[0] < 0.5:
+        return Prior(statistics.fmean(per_visit), 0.0, min(small.cv, large.cv))
+    slope = max(0.0, (per_visit[1] - per_visit[0]) / (items[1] - items[0]))
+    slope = min(slope, per_visit[1] / items[1])
+    return Prior(max(0.0, per_visit[1] - slope * items[1]), slope, small.cv)
+
+
+async def _readings(probes: Iterable[Probe], meter: RoleMeter, telemetry: Telemetry) -> dict[str, Reading]:
+    return {probe.step: await _run(probe, meter, telemetry) for probe in probes}
+
+
+async def _run(probe: Probe, meter: RoleMeter, telemetry: Telemetry) -> Reading:
+    trace = Trace(telemetry)
+    for k in range(10):  # plans, caches and connections
+        await probe.call(trace, CALLS + k)
+    counter = telemetry.steps[STEP_CODES[probe.step]]
+    visits, items = counter.visits, counter.items
+    before = meter.sample()[probe.role].cpu_s
+    walls = []
+    for k in range(CALLS):
+        trace.resume()
+        began = time.perf_counter()
+        result = await probe.call(trace, k)
+        walls.append(time.perf_counter() - began)
+        if probe.step.startswith("db."):
+            trace.mark(STEP_CODES[probe.step], result if isinstance(result, int) else 0)
+    cpu_s = meter.sample()[probe.role].cpu_s - before
+    trimmed = np.sort(walls)[: int(0.97 * CALLS)]
+    cv = float(trimmed.std() / trimmed.mean())
+    return Reading(cpu_s, counter.visits - visits, counter.items - items, cv)
+
+
+def _probes(
+    stack: Stack, seeds: SeedTables, shards: Shards, database: Database, *, large: bool
+) -> list[Probe]:
+    config = stack.config
+    timelines, posts = Timelines(shards, config.timeline_cap), Posts(shards)
+    users, newest = seeds.users, int(seeds.post_ids[-1])
+    pulled = pulled_from(config.fanout_code, config.celebrity_threshold_followers)
+    counts = np.diff(seeds.follower_offsets)
+    by_followers = np.argsort(counts, kind="stable")
+    few, many = by_followers[users // 4 : users // 2], by_followers[-users // 10 :]
+    many = many[counts[many] < pulled] if (counts[many] < pulled).any() else few
+    hot = np.flatnonzero(seeds.hot) if seeds.hot.any() else by_followers[-3:]
+    shift = 1_000_000 if large else 0
+    page = config.page_size if large else 1
+    ids = (3 * config.page_size) // 2 if large else 2
+
+    def recent(k: int, n: int) -> list[int]:
+        return [newest - (k * 7 + i * 3) % min(newest - 1, 2_000) for i in range(n)]
+
+    def made(k: int) -> Post:
+        return Post(newest + 10_000_000 + shift + k, k % users, "x" * 200, 1, 0)
+
+    async def timeline_store_call(trace: Trace, k: int) -> object:
+        user = users + shift + k
+        page_read = await timelines.read(trace, _ENDING, user, 1)
+        entries = list(range(newest, newest - (120 if large else 5), -1))
+        return await timelines.store(trace, _ENDING, user, entries, (), guard=page_read.guard, lsn=1)
+
+    async def followers(trace: Trace, k: int) -> int:
+        authors = many if large else few
+        return (await database.followers(server, int(authors[k % len(authors)]), pulled))[0]
+
+    async def posts_read(trace: Trace, k: int) -> int:
+        return len(await database.posts(server, recent(k, ids), [], config.timeline_cap))
+
+    async def rebuild(trace: Trace, k: int) -> int:
+        return len((await database.timeline(server, k % users, config.timeline_cap, pulled)).posts)
+
+    server = 0 if config.standby_urls else -1
+    reads = "standby.backends" if config.standby_urls else "primary.backends"
+    writes = "primary.backends"
+    batch = 90 if large else 6
+    pushed = newest + 20_000_000 + shift
+    return [
+        Probe("redis.timeline_read", "redis", lambda t, k: timelines.read(t, _ENDING, k % users, page)),
+        Probe("redis.timeline_store", "redis", timeline_store_call),
+        Probe("redis.timeline_push", "redis",
+              lambda t, k: timelines.push(t, _ENDING, pushed + k, 1, [(k * 37 + i) % users for i in range(batch)])),
+        Probe("redis.hot_posts_read", "redis",
+              lambda t, k: timelines.read_hot(t, _ENDING, [int(a) for a in hot[: 12 if large else 1]], config.page_size)),
+        Probe("redis.hot_post_push", "redis",
+              lambda t, k: timelines.push_hot(t, _ENDING, pushed + k, 1, int(hot[k % len(hot)]))),
+        Probe("redis.posts_multiget", "redis", lambda t, k: posts.read_many(t, _ENDING, recent(k, ids), 0)),
+        Probe("redis.posts_store", "redis",
+              lambda t, k: posts.store_many(t, _ENDING, [made(1000 * k + i) for i in range(ids)], 0)),
+        Probe("redis.post_read", "redis", lambda t, k: posts.read(t, _ENDING, recent(k, 1)[0])),
+        Probe("redis.post_store", "redis", lambda t, k: posts.store(t, _ENDING, made(k))),
+        Probe("redis.counter_increment", "redis", lambda t, k: posts.add_reactions(t, _ENDING, recent(k, 1)[0], 1)),
+        Probe("db.profile_read", reads, lambda t, k: database.profile(server, k % users, config.page_size)),
+        Probe("db.post_read", reads, lambda t, k: database.post(server, recent(k, 1)[0])),
+        Probe("db.posts_read", reads, posts_read),
+        Probe("db.timeline_rebuild", reads, rebuild),
+        Probe("db.followers_read", reads, followers),
+        Probe("db.post_insert", writes,
+              lambda t, k: database.create_post(newest + 30_000_000 + shift + k, k % users, "x" * 200)),
+        Probe("db.reaction_insert", writes, lambda t, k: database.react(recent(k, 1)[0], (shift // 1000 + k) % users)),
+    ]  # fmt: skip
+
+
+def probe_flush(folder: Path) -> Wait:
+    """How long the file system of `folder` takes to make one WAL block durable."""
+    path = folder / "flush-probe"
+    file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+    durations = []
+    try:
+        os.write(file, _WAL_BLOCK * FLUSHES)
+        os.fdatasync(file)
+        for i in range(FLUSHES):
+            os.pwrite(file, _WAL_BLOCK, 8192 * i)
+            began = time.perf_counter()
+            os.fdatasync(file)
+            durations.append(time.perf_counter() - began)
+    finally:
+        os.close(file)
+        path.unlink()
+    return wait_of(durations)
+
+
+def wait_of(durations_s: Iterable[float]) -> Wait:
+    """A wait's quantile table with the mean excess of its last percent as the tail."""
+    values = np.sort(np.fromiter(durations_s, float))
+    quantiles = np.maximum.accumulate(np.quantile(values, PROBABILITIES))
+    beyond = values[values > quantiles[-1]]
+    tail = float((beyond - quantiles[-1]).mean()) if len(beyond) else 0.0
+    return Wait(
+        probabilities=PROBABILITIES, quantiles_s=tuple(float(q) for q in quantiles), tail_mean_s=tail,
+        samples=len(values),
+    )  # fmt: skip
