@@ -52,28 +52,26 @@ class Replicas:
         self._telemetry.reads[server] += 1
         return server
 
-    async def poll(self) -> None:
-        """Ask every standby once how far it has replayed."""
-        trace = Trace(self._telemetry)
-        polls = [self._replayed(standby, trace) for standby in range(len(self._urls))]
-        trace.mark(API_REPLAY_POLL)
-        await asyncio.gather(*polls)
-
     async def run(self) -> None:
-        """Poll at the declared interval until cancelled."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while self._urls:
-            await self.poll()
-            due = max(due + self._interval_s, loop.time())
-            await asyncio.sleep(due - loop.time())
+        """Until cancelled: ask each standby at the declared interval how far it has replayed, independently."""
+        async with asyncio.TaskGroup() as polls:
+            for standby in range(len(self._urls)):
+                polls.create_task(self._watch(standby))
+
+    async def _watch(self, standby: int) -> None:
+        while True:
+            await self.poll(standby)
+            await asyncio.sleep(self._interval_s)
 
     async def close(self) -> None:
         for connection in self._connections:
             if connection is not None:
                 await connection.close()
 
-    async def _replayed(self, standby: int, trace: Trace) -> None:
+    async def poll(self, standby: int) -> None:
+        """Ask one standby once."""
+        trace = Trace(self._telemetry)
+        trace.mark(API_REPLAY_POLL)
         try:
             async with asyncio.timeout(POLL_TIMEOUT_S):
                 connection = self._connections[standby]
@@ -86,5 +84,5 @@ class Replicas:
         except (Error, OSError, TimeoutError):
             self.known_replayed[standby] = UNREACHABLE
             return
-        trace.visit(DB_REPLAY_POLL, 0, self.names[standby])
+        trace.mark(DB_REPLAY_POLL, 0, self.names[standby])
         self.known_replayed[standby] = row[0] if row and row[0] is not None else 0

@@ -44,6 +44,8 @@ class Service:
         await self.database.open()
         await self.shards.open(REDIS_CONNECTIONS, (*timelines.SCRIPTS, *posts.SCRIPTS))
         await self.database.warm(self.config.page_size, self.config.timeline_cap)
+        for standby in range(len(self.config.standby_urls)):
+            await self.replicas.poll(standby)
         self._poll = asyncio.create_task(self.replicas.run())
         if self.config.freeze_gc:
             gc.collect()
