@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from model.cli.options import ForceOption, JsonOption
-from model.cli.output import print_json, refuse_existing
+from model.cli.output import note, print_json, refuse_existing
 
 
 def compare(
@@ -37,6 +37,7 @@ def compare(
         from model.report import write_report
 
         write_report(comparison, output, force=force)
+        note(f"the report: {output}")
     if json_output:
         print_json(comparison.to_json())
     else:

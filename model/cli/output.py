@@ -20,6 +20,11 @@ def to_stderr(message: str) -> None:
     console.print(message, markup=False, highlight=False)
 
 
+def note(message: str) -> None:
+    """Print a remark on stderr."""
+    sys.stderr.write(message + "\n")
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout; what is not a number (an empty histogram's quantile) becomes null."""
     sys.stdout.write(json.dumps(_finite(document), indent=2, ensure_ascii=False) + "\n")

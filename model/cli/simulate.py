@@ -17,7 +17,7 @@ from model.cli.options import (
     load_calibration,
     load_scenario,
 )
-from model.cli.output import print_json, refuse_existing, status
+from model.cli.output import refuse_existing, status
 
 
 def simulate(
@@ -42,20 +42,7 @@ def simulate(
         from model.platform import simulate as simulate_scenario
 
         run = simulate_scenario(loaded, costs)
-    if output is not None:
-        run.save(output, force=force)
 
-    from model.analysis.slos import slo_results
-    from model.cli.run_tables import print_run, run_summary
+    from model.cli.outcome import conclude
 
-    slos = slo_results(run)
-    if json_output:
-        print_json({**run_summary(run, slos), "run": str(output) if output else None})
-    else:
-        print_run(run, slos)
-    if not run.validity.valid:
-        from model.spec import InvalidRunError
-
-        raise InvalidRunError("\n".join(["the run is not valid:", *run.validity.reasons]))
-    if not all(slo.met for slo in slos):
-        raise typer.Exit(1)
+    conclude(run, output=output, force=force, json_output=json_output)

@@ -17,7 +17,7 @@ from model.cli.options import (
     load_calibration,
     load_scenario,
 )
-from model.cli.output import print_json, refuse_existing, status, write_file
+from model.cli.output import note, print_json, refuse_existing, status, write_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 _SHOWN = {
     "home_timeline_mean_ms": "home mean ms",
     "home_timeline_p95_ms": "home p95 ms",
-    "cpu_ms_per_request": "CPU ms per request",
+    "cpu_ms_per_request": "CPU ms each",
     "delivery_p50_s": "delivery p50 s",
     "delivery_p99_s": "delivery p99 s",
     "replica_lag_p99_s": "replica p99 s",
     "timeline_hit_ratio": "hit ratio",
-    "backend_utilisation": "utilisation",
+    "backend_utilisation": "utili- sation",
     "cost_per_h": "cost per h",
 }
+_ONLY_WHERE_IT_VARIES = ("cost_per_h", "timeline_hit_ratio")
 
 
 def sweep(
@@ -82,6 +83,7 @@ def sweep(
 
         write_file(output / "sweep.csv", table.write_csv())
         write_file(output / "sweep.svg", plot_sweep(table, [axis.field for axis in axes], title=loaded.name))
+        note(f"every figure: {output / 'sweep.csv'}, the picture: {output / 'sweep.svg'}")
     if json_output:
         print_json({"scenario": loaded.name, "over": [axis.field for axis in axes], "points": table.to_dicts()})
     else:
@@ -103,15 +105,22 @@ def _print(table: pl.DataFrame, fields: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    columns = [
+        column
+        for column in _SHOWN
+        if table[column].count() and (column not in _ONLY_WHERE_IT_VARIES or table[column].n_unique() > 1)
+    ]
     shown = Table(box=None, pad_edge=False)
     for field in fields:
-        shown.add_column(field, justify="right", overflow="fold")
-    for title in (*_SHOWN.values(), "SLOs"):
-        shown.add_column(title, justify="right")
+        shown.add_column(field.rpartition(".")[2].replace("_", " "), justify="right")
+    for column in columns:
+        shown.add_column(_SHOWN[column], justify="right", min_width=7)
+    stated = bool(table["slos_met"].count())
+    if stated:
+        shown.add_column("SLOs", justify="right")
     for row in table.iter_rows(named=True):
-        figures = (_figure(row[column]) for column in _SHOWN)
-        slos = {None: "-", True: "met", False: "[red]missed[/red]"}[row["slos_met"]]
-        shown.add_row(*(str(row[field]) for field in fields), *figures, slos)
+        slos = ["met" if row["slos_met"] else "[red]missed[/red]"] if stated else []
+        shown.add_row(*(str(row[field]) for field in fields), *(_figure(row[column]) for column in columns), *slos)
     Console().print(shown)
 
 
