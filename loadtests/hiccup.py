@@ -77,19 +77,19 @@ class HiccupMeter:
             raise MachineError("the hiccup meter did not start")
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_error: object) -> None:
         process, self._process = self._process, None
         if process is None:
             return
         try:
-            out, _ = process.communicate(timeout=_STOP_TIMEOUT_S)
+            out, _errors = process.communicate(timeout=_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            out, _ = process.communicate()
+            out, _errors = process.communicate()
         if out.strip():
             document = json.loads(out)
-            columns = {name: np.array(document.pop(name), np.int64) for name in ("time_ns", "late_ns")}
-            self.hiccups = Hiccups(**columns, **document)
+            time_ns, late_ns = (np.array(document.pop(name), np.int64) for name in ("time_ns", "late_ns"))
+            self.hiccups = Hiccups(time_ns=time_ns, late_ns=late_ns, **document)
 
 
 def own_environment() -> dict[str, str]:

@@ -21,13 +21,13 @@ from loadtests.gauges import CpuSource, GaugeSampler, OutboxSource, QueueSource,
 from loadtests.hiccup import HiccupMeter, Hiccups
 from loadtests.process import GeneratorOptions, GeneratorProcess, Progress
 from loadtests.queues import queue_of
-from loadtests.records import ClosedSessions, OpenArrivals, Records
+from loadtests.records import ClosedSessions, OpenArrivals, Outcome, Records
 from loadtests.telemetry import Deliveries, Documents, Reporter, add_counters, add_steps, read_all, visits
 from loadtests.validity import GeneratorFigures, judge
 from model.runs.builder import RunBuilder
 from model.runs.provenance import provenance
 from model.runs.run import Run
-from model.spec.scenario import Scenario
+from model.spec.scenario import Endpoint, Scenario
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import Process
 from model.workload.graph import graph_of
@@ -239,6 +239,9 @@ def _run_of(
     add_steps(builder, seen.reporters, seen.before, seen.after)
     add_counters(builder, seen.reporters, seen.before, seen.after)
     builder.counters.update({name: float(value) for name, value in dataclasses.asdict(audited).items()})
+    acknowledged = int(((records.endpoint == Endpoint.CREATE_POST.code) & (records.outcome == Outcome.OK)).sum())
+    # A post that was acknowledged and is not in the database is as lost as one that reached nobody.
+    builder.counters["posts_lost"] += max(acknowledged - audited.posts_created, 0)
     figures = GeneratorFigures.of(records, offered)
     verdict = judge(figures, steal_share=max(seen.steal.values(), default=0.0), drained=seen.drained)
     return builder.build(_provenance(stack, scenario, schedule, seen, figures), verdict)

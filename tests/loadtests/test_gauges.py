@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -135,7 +136,7 @@ def test_the_sampler_keeps_its_rhythm_and_fills_a_run() -> None:
     assert source.closed
     times = [time_s for time_s, _ in sampler.samples()]
     assert times[0] >= 0
-    assert all(later - earlier > 0 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier > 0 for earlier, later in itertools.pairwise(times))
     builder = RunBuilder(SCENARIO, "real")
     sampler.add_to(builder)
     run = builder.build({})
