@@ -52,9 +52,11 @@ def audit(
 ) -> AuditResult:
     """Account for every post with an id above `since_post_id`. Call it when outbox and broker are empty."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        posts = dict(connection.execute("SELECT id, author_id FROM posts WHERE id > %s", (since_post_id,)).fetchall())
+        posts: dict[int, int] = dict(
+            connection.execute("SELECT id, author_id FROM posts WHERE id > %s", (since_post_id,)).fetchall()
+        )
         authors = sorted(set(posts.values()))
-        counts = dict(
+        counts: dict[int, int] = dict(
             connection.execute("SELECT id, follower_count FROM users WHERE id = ANY(%s)", (authors,)).fetchall()
         )
         pulled = {

@@ -1,7 +1,7 @@
-"""The broker between relay and workers, through FastStream: Redis Streams, or RabbitMQ by URL, with the same subscriber.
+"""The broker between relay and workers, through FastStream: Redis Streams, or RabbitMQ by URL, same subscriber.
 
-Delivery is at least once. A message is acknowledged after its handler is through; what a dead worker left unacknowledged
-goes to another one (on Redis after `claim_idle_s`, on RabbitMQ when the connection breaks).
+Delivery is at least once. A message is acknowledged after its handler is through; what a dead worker left
+unacknowledged goes to another one: on Redis after it lay idle for `CLAIM_IDLE_S`, on RabbitMQ as the connection breaks.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from redis.exceptions import ResponseError
 
 from real_backend.config import CONSUMER_GROUP, POST_CHANNEL, BackendConfig
 from real_backend.messages import NewPost
+from real_backend.telemetry import Trace
 
 READ_BLOCK_MS = 2_000
 CLAIM_INTERVAL_MS = 1_000
@@ -34,9 +35,12 @@ Acknowledged = Callable[[], None]
 
 
 class Publisher(Protocol):
-    """Publishes messages in order; they are with the broker when `publish` returns."""
+    """Publishes messages in order; they are with the broker when `publish` returns.
 
-    async def publish(self, messages: Sequence[NewPost]) -> None: ...
+    The trace's step `ending` ends as the messages leave.
+    """
+
+    async def publish(self, trace: Trace, ending: int, messages: Sequence[NewPost]) -> None: ...
 
 
 class _RedisPublisher:
@@ -44,10 +48,11 @@ class _RedisPublisher:
         self._broker = broker
         self._client = client
 
-    async def publish(self, messages: Sequence[NewPost]) -> None:
+    async def publish(self, trace: Trace, ending: int, messages: Sequence[NewPost]) -> None:
         async with self._client.pipeline(transaction=False) as pipeline:
             for message in messages:
                 await self._broker.publish(message, stream=POST_CHANNEL, pipeline=pipeline)
+            trace.mark(ending, len(messages))
             await pipeline.execute()
 
 
@@ -55,7 +60,8 @@ class _RabbitPublisher:
     def __init__(self, broker: RabbitBroker) -> None:
         self._broker = broker
 
-    async def publish(self, messages: Sequence[NewPost]) -> None:
+    async def publish(self, trace: Trace, ending: int, messages: Sequence[NewPost]) -> None:
+        trace.mark(ending, len(messages))
         await asyncio.gather(*(self._broker.publish(message, QUEUE, persist=True) for message in messages))
 
 
@@ -69,7 +75,7 @@ async def open_publisher(config: BackendConfig) -> AsyncIterator[Publisher]:
             await rabbit.declare_queue(QUEUE)
             yield _RabbitPublisher(rabbit)
         return
-    broker = RedisBroker(config.broker_url, logger=None)
+    broker = RedisBroker(config.broker_url, logger=None)  # type: ignore[arg-type]
     async with broker:
         client = await broker.connect()
         await _create_group(client)
@@ -77,14 +83,16 @@ async def open_publisher(config: BackendConfig) -> AsyncIterator[Publisher]:
 
 
 @contextlib.asynccontextmanager
-async def consuming(config: BackendConfig, consumer: str, handler: Handler, acknowledged: Acknowledged) -> AsyncIterator[None]:
+async def consuming(
+    config: BackendConfig, consumer: str, handler: Handler, acknowledged: Acknowledged
+) -> AsyncIterator[None]:
     """Inside, `handler` gets one message at a time; `acknowledged` is called after each acknowledgement."""
     broker: RedisBroker | RabbitBroker
     if config.broker_kind == "rabbitmq":
         broker = RabbitBroker(config.broker_url, logger=None, default_channel=Channel(prefetch_count=1))
-        subscriptions = [broker.subscriber(QUEUE, ack_policy=AckPolicy.MANUAL)]
+        subscriptions: list[Any] = [broker.subscriber(QUEUE, ack_policy=AckPolicy.MANUAL)]
     else:
-        broker = RedisBroker(config.broker_url, logger=None)
+        broker = RedisBroker(config.broker_url, logger=None)  # type: ignore[arg-type]
         await _create_group(await broker.connect())
         idle_ms = round(1000 * (CLAIM_IDLE_S + 100 * config.wait_per_batch_s))
         new = StreamSub(
@@ -122,7 +130,8 @@ async def _acknowledge(message: StreamMessage[Any]) -> None:
     if isinstance(message, RedisStreamMessage):
         # Acknowledged entries are deleted, so that the stream's length is what is still to be done.
         ids = message.raw_message["message_ids"]
-        async with message.consumer.pipeline(transaction=True) as pipeline:
+        client: Any = message.consumer
+        async with client.pipeline(transaction=True) as pipeline:
             pipeline.xack(POST_CHANNEL, CONSUMER_GROUP, *ids)
             pipeline.xdel(POST_CHANNEL, *ids)
             await pipeline.execute()

@@ -8,8 +8,7 @@ idempotent.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
+import logging
 import sys
 from typing import Any
 
@@ -20,8 +19,11 @@ from model.spec.errors import FeedtwinError
 from real_backend.broker import Publisher, open_publisher
 from real_backend.config import BackendConfig
 from real_backend.messages import NewPost
+from real_backend.process import freeze_garbage, until_signalled
 from real_backend.stores.procedures import COMMIT_LSN
 from real_backend.telemetry import STEP_CODES, Telemetry, TelemetryFile, Trace
+
+log = logging.getLogger("real_backend.relay")
 
 RELAY_POLL = STEP_CODES["relay.poll"]
 RELAY_PUBLISH = STEP_CODES["relay.publish"]
@@ -29,31 +31,33 @@ BROKER_PUBLISH = STEP_CODES["broker.publish"]
 DB_OUTBOX_READ = STEP_CODES["db.outbox_read"]
 DB_OUTBOX_DELETE = STEP_CODES["db.outbox_delete"]
 
-OUTBOX_READ = """
+RETRY_S = 0.5
+"""Pause after a round that failed because a server did not answer."""
+
+# One round trip for both; the log position is read with the rows, hence lies behind their commits.
+_OUTBOX_READ = """
     BEGIN;
     SELECT id, post_id, author_id, (extract(epoch FROM created_at) * 1000000)::bigint * 1000, {lsn}
     FROM outbox ORDER BY id LIMIT {limit} FOR UPDATE SKIP LOCKED"""
-"""One round trip for both; the log position is read with the rows, hence behind their commits."""
 
 
 class Relay:
     """`round` moves one batch; `run` repeats it, with a pause after a batch that was not full."""
 
-    def __init__(
-        self, connection: AsyncConnection[Any], publisher: Publisher, *, interval_s: float, batch_size: int,
-        telemetry: Telemetry,
-    ) -> None:
-        self._connection = connection
+    def __init__(self, config: BackendConfig, publisher: Publisher, telemetry: Telemetry) -> None:
+        self._url = config.postgres_url
+        self._interval_s = config.relay_interval_s
+        self._batch_size = config.relay_batch_size
         self._publisher = publisher
-        self._interval_s = interval_s
-        self._batch_size = batch_size
         self._telemetry = telemetry
-        self._read = OUTBOX_READ.format(lsn=COMMIT_LSN, limit=batch_size).encode()
+        self._read = _OUTBOX_READ.format(lsn=COMMIT_LSN, limit=config.relay_batch_size).encode()
 
-    async def round(self) -> int:
-        """Publish and delete one batch; how many messages it had."""
+    async def round(self, connection: AsyncConnection[Any]) -> int:
+        """Publish and delete one batch; how many messages it had. The connection commits by itself.
+
+        Whatever it raises, close the connection: that gives the batch back.
+        """
         trace = Trace(self._telemetry)
-        connection = self._connection
         cursor = connection.cursor()
         trace.mark(RELAY_POLL)
         await cursor.execute(self._read)
@@ -64,10 +68,10 @@ class Relay:
             trace.mark(DB_OUTBOX_READ, 0, "primary")
             return 0
         trace.mark(DB_OUTBOX_READ, len(rows), "primary")
-        messages = [NewPost(post=post, author=author, created_ns=created, lsn=lsn) for _, post, author, created, lsn in rows]
-        sending = self._publisher.publish(messages)
-        trace.mark(RELAY_PUBLISH, len(rows))
-        await sending
+        messages = [
+            NewPost(post=post, author=author, created_ns=created, lsn=lsn) for _, post, author, created, lsn in rows
+        ]
+        await self._publisher.publish(trace, RELAY_PUBLISH, messages)
         trace.mark(BROKER_PUBLISH, len(rows))
         done = ",".join(str(row[0]) for row in rows)
         await connection.execute(f"DELETE FROM outbox WHERE id IN ({done}); COMMIT".encode())
@@ -75,36 +79,27 @@ class Relay:
         return len(rows)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; a server that does not answer is tried again."""
         while True:
-            if await self.round() < self._batch_size:
-                await asyncio.sleep(self._interval_s)
+            try:
+                async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
+                    while True:
+                        if await self.round(connection) < self._batch_size:
+                            await asyncio.sleep(self._interval_s)
+            except Exception as error:
+                log.warning("the outbox waits: %s: %s", type(error).__name__, error)
+                await asyncio.sleep(RETRY_S)
 
 
 async def serve(config: BackendConfig) -> None:
     """Until SIGTERM or SIGINT."""
     telemetry = Telemetry("relay", len(config.standby_urls))
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with await AsyncConnection.connect(config.postgres_url, autocommit=True) as connection:
-        async with open_publisher(config) as publisher:
-            relay = Relay(
-                connection, publisher, interval_s=config.relay_interval_s, batch_size=config.relay_batch_size,
-                telemetry=telemetry,
-            )
-            tasks = [
-                asyncio.create_task(relay.run()),
-                asyncio.create_task(TelemetryFile(telemetry, config.runtime_path).run()),
-            ]
-            config.ready_file("relay").touch()
-            waiting = asyncio.create_task(stopped.wait())
-            done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
-            for task in (*tasks, waiting):
-                task.cancel()
-            for task in tasks:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+    async with open_publisher(config) as publisher:
+        if config.freeze_gc:
+            freeze_garbage()
+        config.ready_file("relay").touch()
+        relay = Relay(config, publisher, telemetry)
+        await until_signalled(relay.run(), TelemetryFile(telemetry, config.runtime_path).run())
 
 
 def main() -> int:

@@ -116,7 +116,7 @@ class Telemetry:
 
 
 class Trace:
-    """The walk of one request through its steps. See `real_backend.spans.SpanTrace` for the one that also records spans."""
+    """The walk of one request through its steps; `real_backend.spans.SpanTrace` also records spans."""
 
     __slots__ = ("_steps", "begun_ns", "last_ns")
 

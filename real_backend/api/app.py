@@ -1,7 +1,7 @@
 """The ASGI application: the five endpoints served directly, everything else by Starlette.
 
-Starlette's routing, request and response objects cost as much CPU as the endpoints' own work, so the endpoints are plain
-ASGI; pages that people and scrapers ask for go through an ordinary Starlette application.
+Starlette's routing, request and response objects cost as much CPU as the smaller endpoints' own work, so the endpoints
+are plain ASGI; pages that people and scrapers ask for go through an ordinary Starlette application.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from model.spec.scenario import ENDPOINTS
 from real_backend.api import feed
 from real_backend.api.feed import POST_IDS, RESPOND, USER_IDS, RejectedError, Reply, Request, expected
 from real_backend.api.metrics import TelemetryCollector
@@ -80,7 +81,7 @@ class Application:
                 traced = value
         service = self._service
         if traced == b"1":
-            trace: Trace = SpanTrace(service.telemetry, service.tracing, feed.ENDPOINTS[endpoint].value)
+            trace: Trace = SpanTrace(service.telemetry, service.tracing, ENDPOINTS[endpoint].value)
         else:
             trace = Trace(service.telemetry)
         try:
@@ -163,7 +164,8 @@ async def _body(receive: Receive) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RejectedError("body: the client left before its end")
-        body += message.get("body", b"")
+        part: bytes = message.get("body", b"")
+        body += part
         if len(body) > MAX_BODY_BYTES:
             raise RejectedError(f"body: more than {MAX_BODY_BYTES} bytes are not allowed", 413)
         if not message.get("more_body", False):

@@ -42,7 +42,7 @@ class Replicas:
         return self._count(server)
 
     def choose_replayed(self, session_lsn: int, needed_lsn: int) -> int:
-        """A server that has replayed `needed_lsn`, whatever the policy says about lag, and more where it asks for it."""
+        """A server that has replayed `needed_lsn` whatever the policy says of lag, or more where it asks for that."""
         needed = max(needed_lsn, session_lsn) if self._mode == ROUTE_READ_YOUR_WRITES else needed_lsn
         mode = ROUTE_PRIMARY if self._mode == ROUTE_PRIMARY else ROUTE_READ_YOUR_WRITES
         return self._count(choose_server(mode, needed, self.known_replayed, self._ordinal))

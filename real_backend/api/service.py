@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 
 from real_backend.api.feed import Feed
 from real_backend.api.replicas import Replicas
 from real_backend.config import BackendConfig
+from real_backend.process import freeze_garbage
 from real_backend.spans import Tracing
 from real_backend.stores import posts, timelines
 from real_backend.stores.database import Database
@@ -48,9 +48,7 @@ class Service:
             await self.replicas.poll(standby)
         self._poll = asyncio.create_task(self.replicas.run())
         if self.config.freeze_gc:
-            gc.collect()
-            gc.freeze()
-            gc.disable()
+            freeze_garbage()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -95,7 +95,7 @@ async def configure(connection: AsyncConnection[Any]) -> None:
 
 
 class Database:
-    """Pools of `connections` to each server; a read waits at most `timeout_s` for a free one (psycopg_pool.PoolTimeout)."""
+    """Pools of `connections` to each server; who waits `timeout_s` for a free one gets a psycopg_pool.PoolTimeout."""
 
     def __init__(self, primary: str, standbys: Sequence[str], *, connections: int, timeout_s: float) -> None:
         self.standbys = len(standbys)
@@ -174,7 +174,7 @@ class Database:
         pool = self._pools[server]
         connection = await pool.getconn()
         try:
-            cursor = await connection.execute(statement, arguments, binary=True)  # type: ignore[arg-type]
+            cursor = await connection.execute(statement, arguments, binary=True)
             return await cursor.fetchall()
         finally:
             await pool.putconn(connection)

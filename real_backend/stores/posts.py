@@ -1,7 +1,7 @@
 """Post metadata and reaction counters in Redis: one hash per post.
 
-The counter is a cache of the reactions table: it counts on where the hash is present and is taken from the table where a
-hash is loaded. A reaction that commits while its post is being loaded may be counted twice or not at all.
+The counter is a cache of the reactions table: it counts on where the hash is present, and is taken from the table where
+a hash is loaded. A reaction that commits while its post is being loaded may be counted twice or not at all.
 """
 
 from __future__ import annotations

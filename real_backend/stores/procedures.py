@@ -1,8 +1,8 @@
 """What the API calls on the primary: two procedures.
 
 A procedure may commit half-way, so that one round trip inserts, commits and returns a log position that lies behind the
-commit record; a position taken before the commit would not. (psycopg's pipeline mode takes one round trip too, and costs
-the client twice the CPU.)
+commit record; a position taken before the commit would not. (psycopg's pipeline mode takes one round trip too, and
+costs the client twice the CPU.)
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ COMMIT_LSN = """(CASE
     END - '0/0'::pg_lsn)::bigint"""
 """SQL: a log position that every transaction visible now lies before; 0 on a standby.
 
-The flush position suffices, for a commit becomes visible after its flush. Without that wait (synchronous_commit off) only
-the insert position is safe, although a standby may reach it late.
+The flush position suffices, for a commit becomes visible after its flush. Without that wait (synchronous_commit off)
+only the insert position is safe, although a standby may reach it late.
 """
 
 PROCEDURES = f"""

@@ -123,7 +123,8 @@ class Timelines:
             for shard, members in self._shards.group(KEY_TIMELINE, users).items()
         }
         replies = await self._shards.scatter(pipelines, trace, ending, len(users), TIMELINE_PUSH)
-        return Pushed(*(sum(column) for column in zip((0, 0, 0), *(reply[0] for reply in replies.values()), strict=True)))
+        columns = zip((0, 0, 0), *(reply[0] for reply in replies.values()), strict=True)
+        return Pushed(*(sum(column) for column in columns))
 
     async def read_hot(
         self, trace: Trace, ending: int, authors: Sequence[int], page_size: int

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import gc
-import signal
 import sys
 
 import uvloop
@@ -14,6 +10,7 @@ import uvloop
 from model.spec.errors import FeedtwinError
 from real_backend.broker import consuming
 from real_backend.config import BackendConfig
+from real_backend.process import freeze_garbage, until_signalled
 from real_backend.stores import timelines
 from real_backend.stores.database import Database
 from real_backend.stores.shards import Shards
@@ -25,9 +22,6 @@ DATABASE_TIMEOUT_S = 30.0
 
 async def serve(config: BackendConfig, name: str) -> None:
     """Until SIGTERM or SIGINT."""
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     telemetry = Telemetry(name, len(config.standby_urls))
     database = Database(config.postgres_url, config.standby_urls, connections=1, timeout_s=DATABASE_TIMEOUT_S)
     shards = Shards(config.redis_urls, config.virtual_nodes)
@@ -35,17 +29,11 @@ async def serve(config: BackendConfig, name: str) -> None:
         await database.open()
         await shards.open(1, timelines.SCRIPTS)
         fan_out = FanOut(config, database, timelines.Timelines(shards, config.timeline_cap), log, telemetry)
-        report = asyncio.create_task(TelemetryFile(telemetry, config.runtime_path).run())
         async with consuming(config, name, fan_out.deliver, fan_out.acknowledged):
             if config.freeze_gc:
-                gc.collect()
-                gc.freeze()
-                gc.disable()
+                freeze_garbage()
             config.ready_file(name).touch()
-            await stopped.wait()
-        report.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await report
+            await until_signalled(TelemetryFile(telemetry, config.runtime_path).run())
     await shards.close()
     await database.close()
 
