@@ -1,0 +1,1 @@
+"""The engine: a compiled data plane that serves, a SimPy control plane that decides."""
