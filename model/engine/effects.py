@@ -267,8 +267,8 @@ def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa
     elif which == E_FULL:
         jobs[job, J_FLAG] = 1 if jobs[job, J_ITEMS] >= a else 0
     elif which == E_FOLLOWERS:
-        jobs[job, J_ITEMS] = s.follower_offsets[user + 1] - s.follower_offsets[user]
         jobs[job, J_FLAG] = 0 if s.pulled[user] else 1
+        jobs[job, J_ITEMS] = 0 if s.pulled[user] else s.follower_offsets[user + 1] - s.follower_offsets[user]
     elif which == E_NEXT_BATCH:
         left = s.follower_offsets[user + 1] - s.follower_offsets[user] - jobs[job, J_CURSOR]
         jobs[job, J_ITEMS] = min(left, a)

@@ -95,13 +95,17 @@ def create_post(standbys: int) -> Path:
 
 
 def react(standbys: int) -> Path:
-    """A reaction: a row, then the counter in the post's hash."""
-    return (
-        serve("api.react.receive", on="api"),
-        *transaction("db.reaction_insert", (), standbys),
+    """A reaction: a row, then the counter in the post's hash; a post that does not exist (yet) is answered as such."""
+    count: Path = (
         serve("api.react.count", on="api"),
         Effect(e.E_POST_LOOKUP),
         serve("redis.counter_increment", on="redis"),
+    )
+    return (
+        serve("api.react.receive", on="api"),
+        *transaction("db.reaction_insert", (), standbys),
+        Effect(e.E_POST_ABSENT),
+        when((), count),
         serve("api.react.respond", on="api"),
         *ANSWER,
     )

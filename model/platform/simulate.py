@@ -27,6 +27,8 @@ from model.spec.steps import STEPS
 from model.workload import ClosedSchedule, FollowerGraph, Schedule, graph_of, schedule_of, seed_state
 
 SAMPLE_INTERVAL_S = 0.25
+REPLICA_PATIENCE_NS = 20_000_000
+"""How long a reading of the replica lag waits for a commit to show before it reports the standby's age instead."""
 DRAIN_LIMIT_S = 30.0
 """How long after the last arrival the run waits for requests and messages still under way."""
 
@@ -132,6 +134,7 @@ def simulate(
             on_progress(float(until_s))
     _drain(env, platform)
     plane.drain()
+    recorder.finish(scenario.duration_s)
     _collect(builder, plane, calibration)
     validity = _validity(platform)
     return builder.build(
@@ -187,6 +190,7 @@ class _Recorder:
 
     def __init__(self, builder: RunBuilder) -> None:
         self.builder = builder
+        self._replayed: list[IntArray] = []
 
     def take(self, rows: IntArray) -> None:
         requests = rows[rows[:, c.L_KIND] == c.LOG_REQUEST]
@@ -199,9 +203,29 @@ class _Recorder:
             part = rows[rows[:, c.L_KIND] == code]
             self.builder.add_lags(kind, "", part[:, c.L_TIME], part[:, c.L_VALUE], part[:, c.L_WEIGHT])  # type: ignore[arg-type]
         replica = rows[rows[:, c.L_KIND] == c.LOG_REPLICA]
-        for standby in np.unique(replica[:, c.L_LABEL]):
-            part = replica[replica[:, c.L_LABEL] == standby]
-            self.builder.add_lags("replica", f"standby{standby}", part[:, c.L_TIME], part[:, c.L_VALUE])
+        self._replayed.append(replica[:, [c.L_LABEL, c.L_TIME, c.L_VALUE]])
+
+    def finish(self, duration_s: float) -> None:
+        """Replica lag as the load test reads it: at regular instants, how long until the newest commit is visible."""
+        rows = np.concatenate(self._replayed) if self._replayed else np.zeros((0, 3), np.int64)
+        instants = (np.arange(0, duration_s, SAMPLE_INTERVAL_S) * NS_PER_S).astype(np.int64)
+        for standby in np.unique(rows[:, 0]):
+            part = rows[rows[:, 0] == standby]
+            lag = replica_lag(instants, committed=part[:, 1] - part[:, 2], replayed=part[:, 1])
+            self.builder.add_lags("replica", f"standby{standby}", instants, lag)
+            self.builder.add_gauge(instants / NS_PER_S, "replica_lag_s", f"standby{standby}", lag / NS_PER_S)
+
+
+def replica_lag(instants: IntArray, *, committed: IntArray, replayed: IntArray) -> IntArray:
+    """Lag in ns at each instant, from commits in order: 0 where the newest commit has been replayed, the time until it
+    will be where that is soon, else the age of the oldest commit that is not visible yet (as `loadtests.gauges`)."""
+    order = np.argsort(committed, kind="stable")
+    committed, replayed = committed[order], np.maximum.accumulate(replayed[order])
+    newest = np.searchsorted(committed, instants, side="right") - 1
+    until_visible = np.where(newest >= 0, replayed[newest] - instants, 0)
+    oldest_unseen = np.minimum(np.searchsorted(replayed, instants, side="right"), len(committed) - 1)
+    age = instants + REPLICA_PATIENCE_NS - committed[oldest_unseen]
+    return np.where(until_visible > REPLICA_PATIENCE_NS, age, np.maximum(until_visible, 0)).astype(np.int64)
 
 
 def _sample(env: Environment, platform: Platform, builder: RunBuilder) -> Generator[simpy.Event, Any, None]:
@@ -239,8 +263,9 @@ def _drain(env: Environment, platform: Platform) -> None:
 def _collect(builder: RunBuilder, plane: DataPlane, calibration: Calibration) -> None:
     for row, name in enumerate(plane.plant.step_names):
         visits, items, residence_ns = (int(value) for value in plane.state.visits[row])
-        process = STEPS[name].processes[0].value if name in STEPS else name.partition(".")[0]
-        builder.add_step(name, process, visits, items, residence_ns)
+        step = STEPS.get(name)
+        process = "database" if step and len(step.processes) > 1 else step.processes[0].value if step else "primary"
+        builder.add_step(name, process, visits, items if step and step.items else 0, residence_ns)
     counters = {
         "timeline_hits": c.X_HITS, "timeline_misses": c.X_MISSES, "posts_created": c.X_POSTS,
         "deliveries_expected": c.X_EXPECTED, "deliveries_seen": c.X_EXPECTED,

@@ -1,0 +1,339 @@
+"""Measuring a Calibration: probes, then slices with rotating mixes at several loads, then a fit, then frozen.
+
+What each part identifies:
+
+- probes on the idle stores: how a cost divides between operations and between a visit and its items; the WAL flush;
+- an idle slice: polls, timers, housekeeping;
+- slices with rotating mixes, at low rates and at up to `HIGHEST_UTILISATION`: demands per process and step, and the cost
+  of waking up, since the same work wakes a process more often at a low rate;
+- the low-rate slices once more: what is left of a latency when the model has explained the rest is the client's and
+  the network's part;
+- a hiccup meter beside all of it: stalls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import psycopg
+
+from loadtests.gauges import flushed_lsn, replayed_lsn
+from loadtests.hiccup import HiccupMeter, Hiccups
+from loadtests.probes import probe_flush, probe_stores, wait_of
+from loadtests.slices import Played, idle_slice, plan_slice, play_slices
+from model.analysis.fit import Fitted, Prior, Role, Slice, Visits, fit_role, scaled
+from model.platform import simulate
+from model.runs.provenance import provenance
+from model.spec import ENDPOINTS, Calibration, InvalidRunError, Scenario
+from model.spec.calibration import Estimate, ProcessCost, Stalls, StepCost, Wait
+from model.spec.seed_tables import SeedTables
+from model.spec.steps import STEPS, Process
+from model.workload import FollowerGraph
+from real_backend.stack import Stack
+
+LOW_RATE_PER_S = 60.0
+LOW_SLICE_S = 3.0
+SLICE_S = 4.0
+IDLE_S = 3.0
+LOADS = (0.2, 0.35, 0.5)
+HIGHEST_UTILISATION = 0.6
+SHIP_COMMITS = 60
+POLL_SHARE = 0.1
+"""A further batch costs this share of a wake-up: 2 us against 26 us when polls were counted with a preloaded shim."""
+DEFAULT_CV = 0.3
+COMMITS = ("db.post_insert", "db.reaction_insert", "db.outbox_delete")
+POSTGRES_PRIOR = {
+    "db.outbox_read": Prior(60e-6, 2e-6, DEFAULT_CV), "db.outbox_delete": Prior(120e-6, 4e-6, DEFAULT_CV),
+    "db.replay_poll": Prior(30e-6, 0.0, DEFAULT_CV), "db.wal_send": Prior(25e-6, 0.0, DEFAULT_CV),
+    "db.wal_apply": Prior(60e-6, 0.0, DEFAULT_CV),
+}  # fmt: skip
+BROKER_PRIOR = {
+    "broker.publish": Prior(20e-6, 4e-6, DEFAULT_CV), "broker.consume": Prior(25e-6, 0.0, DEFAULT_CV),
+    "broker.ack": Prior(15e-6, 0.0, DEFAULT_CV),
+}  # fmt: skip
+"""First guesses where no probe runs the operation alone; the regression is given more freedom there."""
+
+ROLES = (
+    Role("api", {
+        "home_timeline": ("api.home_timeline.receive", "api.home_timeline.hot", "api.home_timeline.merge",
+                          "api.home_timeline.respond"),
+        "rebuild": ("api.home_timeline.rebuild", "api.home_timeline.store", "api.home_timeline.fill"),
+        "profile": ("api.profile.receive", "api.profile.respond"),
+        "create_post": ("api.create_post.receive", "api.create_post.store", "api.create_post.respond"),
+        "react": ("api.react.receive", "api.react.count", "api.react.respond"),
+        "read_post": ("api.read_post.receive", "api.read_post.fill", "api.read_post.store", "api.read_post.respond"),
+        "replay_poll": ("api.replay_poll",),
+    }, scale_sd=1.0, wake_s=25e-6),
+    Role("redis", {
+        "home": ("redis.timeline_read", "redis.hot_posts_read", "redis.posts_multiget"),
+        "push": ("redis.timeline_push", "redis.hot_post_push"),
+        "post": ("redis.post_read", "redis.post_store", "redis.counter_increment"),
+        "fill": ("redis.timeline_store", "redis.posts_store"),
+    }, wake_s=8e-6),
+    Role("primary.backends", {
+        "create_post": ("db.post_insert",), "react": ("db.reaction_insert",),
+        "outbox": ("db.outbox_read", "db.outbox_delete"),
+    }),
+    Role("primary.wal_sender", {"wal_send": ("db.wal_send",)}, scale_sd=1.0),
+    Role("standby.backends", {
+        "profile": ("db.profile_read",), "post": ("db.post_read", "db.posts_read"),
+        "rebuild": ("db.timeline_rebuild",), "followers": ("db.followers_read",), "poll": ("db.replay_poll",),
+    }),
+    Role("standby.replay", {"wal_apply": ("db.wal_apply",)}, scale_sd=1.0),
+    Role("relay", {"poll": ("relay.poll",), "publish": ("relay.publish",)}, scale_sd=1.0),
+    Role("worker", {"push": ("worker.receive", "worker.batch", "worker.done"), "hot": ("worker.hot",)}, scale_sd=1.0,
+         wake_s=20e-6),
+    Role("broker", {"all": ("broker.publish", "broker.consume", "broker.ack")}, scale_sd=1.0),
+)  # fmt: skip
+
+Report = Callable[[str, float], None]
+"""Told what is going on and the share that is done."""
+
+
+def calibrate(
+    stack: Stack, scenario: Scenario, graph: FollowerGraph, seeds: SeedTables, *, on_progress: Report = lambda what, share: None
+) -> Calibration:
+    """Measure a started and seeded stack; its stores are reset at the end. Takes about 80 s.
+
+    Raises InvalidRunError where the generator or the slices cannot be trusted.
+    """
+    on_progress("probing the stores", 0.02)
+    priors = {**probe_stores(stack, seeds), **POSTGRES_PRIOR, **BROKER_PRIOR}
+    flush = probe_flush(stack.runtime_dir) if scenario.platform.postgres.fsync else _no_wait()
+    visible = _commit_to_visible(stack, seeds)
+    stack.reset(seeds)
+    on_progress("idle", 0.1)
+    slices = [idle_slice(stack, IDLE_S)]
+    with HiccupMeter(stack.rig.generator_core) as meter:
+        low = _low_slices(stack, scenario, graph, seeds, on_progress)
+        stack.reset(seeds)
+        loaded = _loaded_slices(stack, scenario, graph, seeds, low, on_progress)
+    stack.reset(seeds)
+    played = [*low, *loaded]
+    _refuse_untrusted(played)
+    slices += [one.slice for one in played]
+    on_progress("fitting", 0.95)
+    priors.update(_timed_segments(played))
+    fitted = {role.name: fit_role(role, priors, _prepared(slices, role, stack)) for role in _roles(stack)}
+    calibration = _assemble(stack, scenario, fitted, priors, {
+        "net.client": _no_wait(), "db.commit_flush": flush, "db.wal_ship": _no_wait(),
+    }, meter.hiccups, slices)  # fmt: skip
+    ship = wait_of(np.maximum(0.0, np.array(visible) - _modelled_apply_s(calibration))) if visible else _no_wait()
+    calibration = calibration.model_copy(update={"waits": {**calibration.waits, "db.wal_ship": ship}})
+    client = _client_wait(calibration, low, graph)
+    return calibration.model_copy(update={"waits": {**calibration.waits, "net.client": client}})
+
+
+def _roles(stack: Stack) -> list[Role]:
+    """The roles that this stack has; without standbys the primary's backends serve the reads."""
+    if stack.config.standby_urls:
+        return list(ROLES)
+    by_name = {role.name: role for role in ROLES}
+    reads = {name: steps for name, steps in by_name["standby.backends"].groups.items() if name != "poll"}
+    primary = Role("primary.backends", {**by_name["primary.backends"].groups, **reads})
+    gone = ("primary.wal_sender", "standby.backends", "standby.replay")
+    return [primary if name == "primary.backends" else role for name, role in by_name.items() if name not in gone]
+
+
+def _low_slices(
+    stack: Stack, scenario: Scenario, graph: FollowerGraph, seeds: SeedTables, on_progress: Report
+) -> list[Played]:
+    plans = [
+        plan_slice(scenario, endpoint.value, LOW_RATE_PER_S, LOW_SLICE_S, scenario.seed + 1_000 + endpoint.code)
+        for endpoint in ENDPOINTS
+    ]
+    share = iter(np.linspace(0.15, 0.35, len(plans)))
+    return play_slices(stack, plans, graph, int(seeds.post_ids[-1]), lambda name: on_progress(name, float(next(share))))
+
+
+def _loaded_slices(
+    stack: Stack, scenario: Scenario, graph: FollowerGraph, seeds: SeedTables, low: Sequence[Played], on_progress: Report
+) -> list[Played]:
+    """Each mix at two of the loads, in a fixed shuffled order, so that drift does not look like a demand."""
+    random = np.random.Generator(np.random.Philox(key=scenario.seed))
+    plans = []
+    for endpoint, pilot in zip(ENDPOINTS, low, strict=True):
+        # Cost per request falls with load, so a rate computed from the pilot stays below the load it is meant for.
+        used = sum(cpu for role, cpu in pilot.slice.cpu_s.items() if not role.endswith("other"))
+        per_request = used / len(pilot.records)
+        for load in random.permutation(LOADS)[:2]:
+            seed = scenario.seed + 2_000 + len(plans)
+            plans.append(plan_slice(scenario, endpoint.value, load / per_request, SLICE_S, seed))
+    order = [plans[i] for i in random.permutation(len(plans))]
+    share = iter(np.linspace(0.4, 0.92, len(order)))
+    return play_slices(stack, order, graph, int(seeds.post_ids[-1]), lambda name: on_progress(name, float(next(share))))
+
+
+def _refuse_untrusted(played: Sequence[Played]) -> None:
+    for one in played:
+        failed = float(np.mean(one.records.outcome > 1)) if len(one.records) else 1.0
+        if failed > 0.01:
+            raise InvalidRunError(f"calibration slice {one.plan.name!r}: {failed:.0%} of its requests failed")
+        utilisation = sum(one.slice.cpu_s.values()) / one.slice.duration_s
+        if utilisation > HIGHEST_UTILISATION + 0.15:
+            raise InvalidRunError(
+                f"calibration slice {one.plan.name!r}: the backend core was {utilisation:.0%} busy; "
+                f"demands are only told apart up to {HIGHEST_UTILISATION:.0%}"
+            )
+
+
+def _timed_segments(played: Sequence[Played]) -> dict[str, Prior]:
+    """API, relay and worker segments from their own clocks: mean synchronous time per visit, and its variation."""
+    priors: dict[str, Prior] = {}
+    for step, description in STEPS.items():
+        if step.partition(".")[0] not in ("api", "relay", "worker"):
+            continue
+        visits = sum(one.slice.steps.get(step, Visits()).visits for one in played)
+        items = sum(one.slice.steps.get(step, Visits()).items for one in played)
+        total_s = sum(one.totals.get(step, (0.0, 0.0))[0] for one in played)
+        squares = sum(one.totals.get(step, (0.0, 0.0))[1] for one in played)
+        if visits < 20:
+            priors[step] = Prior(50e-6, 0.0, DEFAULT_CV)
+            continue
+        mean_s = total_s / visits
+        cv = float(np.sqrt(max(0.0, squares / visits / mean_s**2 - 1)))
+        per_visit = items / visits
+        # Without a size sweep inside the process, half of a sized segment is taken to grow with its items.
+        if description.items and per_visit >= 1:
+            priors[step] = Prior(mean_s / 2, mean_s / 2 / per_visit, min(cv, 1.0))
+        else:
+            priors[step] = Prior(mean_s, 0.0, min(cv, 1.0))
+    return priors
+
+
+def _prepared(slices: Sequence[Slice], role: Role, stack: Stack) -> list[Slice]:
+    """Add what no process counts itself: the replication of each commit, and which server a read went to."""
+    standbys = len(stack.config.standby_urls)
+    prepared = []
+    for one in slices:
+        commits = sum(one.steps.get(step, Visits()).visits for step in COMMITS) * standbys
+        steps = {**one.steps, "db.wal_send": Visits(commits), "db.wal_apply": Visits(commits)}
+        prepared.append(Slice(one.name, one.duration_s, one.cpu_s, one.wakes, steps))
+    return prepared
+
+
+def _assemble(
+    stack: Stack,
+    scenario: Scenario,
+    fitted: Mapping[str, Fitted],
+    priors: Mapping[str, Prior],
+    waits: Mapping[str, Wait],
+    hiccups: Hiccups | None,
+    slices: Sequence[Slice],
+) -> Calibration:
+    scales: dict[str, Estimate] = {}
+    for role in _roles(stack):
+        for group, steps in role.groups.items():
+            scales.update(dict.fromkeys(steps, fitted[role.name].scales[group]))
+    unit = Estimate(value=1.0, low=0.5, high=2.0)
+    costs = {}
+    for step in STEPS:
+        base, per_item = scaled(priors[step], scales.get(step, unit))
+        costs[step] = StepCost(base_s=base, per_item_s=per_item, cv=round(priors[step].cv, 3))
+    role_of = {
+        Process.API: "api", Process.REDIS: "redis", Process.BROKER: "broker", Process.RELAY: "relay",
+        Process.WORKER: "worker", Process.PRIMARY: "primary.backends", Process.STANDBY: "standby.backends",
+    }  # fmt: skip
+    nothing = Estimate(value=0, low=0, high=0)
+    processes = {}
+    background = {}
+    for process, name in role_of.items():
+        found = fitted.get(name)
+        wake = found.wake_s if found else nothing
+        poll = Estimate(value=wake.value * POLL_SHARE, low=wake.low * POLL_SHARE, high=wake.high * POLL_SHARE)
+        processes[process] = ProcessCost(wake_s=wake, poll_s=poll)
+        background[process] = found.background_share.value if found else 0.0
+    for process, name in ((Process.PRIMARY, "primary.other"), (Process.STANDBY, "standby.other")):
+        background[process] += sum(s.cpu_s.get(name, 0.0) for s in slices) / sum(s.duration_s for s in slices)
+    named = provenance(rig=dict(stack.rig.provenance()))
+    return Calibration(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine={**named["machine"], "rig": named["rig"], "python": named["python"], "packages": named["packages"]},
+        scenario_digest=scenario.digest,
+        steps=costs,
+        processes=processes,
+        waits=dict(waits),
+        stalls=_stalls(hiccups),
+        background_cpu_share=background,
+        unidentified=tuple(name for found in fitted.values() for name in found.unidentified),
+        diagnostics=_diagnostics(fitted, slices),
+    )
+
+
+def _diagnostics(fitted: Mapping[str, Fitted], slices: Sequence[Slice]) -> dict[str, Any]:
+    return {
+        "slices": [
+            {
+                "name": s.name,
+                "duration_s": round(s.duration_s, 3),
+                "utilisation": round(sum(s.cpu_s.values()) / s.duration_s, 4),
+            }
+            for s in slices
+        ],
+        "roles": {
+            name: {
+                "scales": {group: round(scale.value, 3) for group, scale in found.scales.items()},
+                "wake_us": round(found.wake_s.value * 1e6, 2),
+                "background_share": round(found.background_share.value, 5),
+                "median_abs_residual": round(float(np.median(np.abs(found.residuals))), 4),
+                "worst_abs_residual": round(found.worst_residual, 4),
+            }
+            for name, found in fitted.items()
+        },
+    }
+
+
+def _stalls(hiccups: Hiccups | None) -> Stalls:
+    """Late wake-ups of a real-time sleeper: nothing on the core explains them, so the core was taken away."""
+    if hiccups is None or len(hiccups.late_ns) < 5:
+        return Stalls()
+    return Stalls(rate_per_s=hiccups.rate_per_s, duration=wait_of(hiccups.late_ns * 1e-9))
+
+
+def _commit_to_visible(stack: Stack, seeds: SeedTables) -> list[float]:
+    """Seconds from a commit on the idle primary until a standby has replayed it, by polling."""
+    if not stack.config.standby_urls:
+        return []
+    seen = []
+    with (
+        psycopg.connect(stack.urls.postgres, autocommit=True) as primary,
+        psycopg.connect(stack.urls.standbys[0], autocommit=True) as standby,
+    ):
+        for k in range(SHIP_COMMITS):
+            primary.execute("UPDATE users SET handle = handle WHERE id = %s", (k % seeds.users,))
+            flushed, began = flushed_lsn(primary), time.perf_counter()
+            while replayed_lsn(standby) < flushed:
+                if time.perf_counter() - began > 10:
+                    raise InvalidRunError("calibration: standby0 did not replay a commit within 10 s")
+            seen.append(time.perf_counter() - began)
+    return seen
+
+
+def _modelled_apply_s(calibration: Calibration) -> float:
+    costs, processes = calibration.steps, calibration.processes
+    return sum(costs[step].base_s.value for step in ("db.wal_send", "db.wal_apply")) + sum(
+        processes[process].wake_s.value for process in (Process.PRIMARY, Process.STANDBY)
+    )
+
+
+def _client_wait(calibration: Calibration, low: Sequence[Played], graph: FollowerGraph) -> Wait:
+    """What the model leaves of the low-rate latencies: the client's side, the network, and what no step covers."""
+    excess = []
+    for one in low:
+        run = simulate(one.plan.scenario, calibration, graph=graph, schedule=one.schedule)
+        for endpoint in ENDPOINTS:
+            real = one.records.latency_ns[(one.records.endpoint == endpoint.code) & (one.records.outcome == 0)]
+            modelled = run.latency(endpoint.value, scored=False)
+            if len(real) >= 20 and modelled.n >= 20:
+                excess.append((len(real), float(np.median(real)) * 1e-9 - modelled.quantile(0.5)))
+    weights = np.array([n for n, _ in excess], float)
+    mean_s = max(0.0, float(np.average([e for _, e in excess], weights=weights))) if excess else 0.0
+    return Wait(probabilities=(0.0, 1.0), quantiles_s=(mean_s, mean_s), tail_mean_s=0.0, samples=int(weights.sum()))
+
+
+def _no_wait() -> Wait:
+    return Wait(probabilities=(0.0, 1.0), quantiles_s=(0.0, 0.0))
