@@ -47,7 +47,7 @@ def make_run(
     for standby in range(run_scenario.platform.postgres.standbys):
         lags = latencies_ns(len(deliveries), 9 + standby) // 10 * lag_factor
         builder.add_lags("replica", f"standby{standby}", deliveries * 10_000_000, lags)
-        builder.add_gauge(np.arange(0.0, 20.0), "replica_lag_s", f"standby{standby}", 0.0005 * lag_factor)
+        builder.add_gauge(np.arange(0.0, 20.0, 0.05), "replica_lag_s", f"standby{standby}", 0.0005 * lag_factor)
     builder.add_lags("outbox", "", deliveries * 10_000_000, np.full(len(deliveries), 2_000_000))
     times = np.arange(0.0, 20.0, 0.5)
     builder.add_gauge(times, "outbox_length", "", np.abs(np.sin(times)) * 4 * lag_factor)

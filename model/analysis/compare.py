@@ -204,8 +204,8 @@ def _latency(a: Run, b: Run, endpoint: str) -> LatencyComparison:
 def _lags(a: Run, b: Run) -> Iterator[LagComparison]:
     kinds: tuple[LagKind, ...] = ("delivery", "outbox", "replica")
     for kind in kinds:
-        sampled = kind == "replica" and not (a.lag_labels(kind) and b.lag_labels(kind))
-        sampled = sampled and bool(a.gauge_labels(REPLICA_GAUGE) and b.gauge_labels(REPLICA_GAUGE))
+        # A lag per commit and a lag per sample weigh a quiet second differently: only like is compared with like.
+        sampled = kind == "replica" and bool(a.gauge_labels(REPLICA_GAUGE) and b.gauge_labels(REPLICA_GAUGE))
         lag = _sampled_replica_lag if sampled else Run.lag
         labels = (
             sorted({*a.gauge_labels(REPLICA_GAUGE), *b.gauge_labels(REPLICA_GAUGE)})
@@ -219,7 +219,7 @@ def _lags(a: Run, b: Run) -> Iterator[LagComparison]:
 
 
 def _sampled_replica_lag(run: Run, _kind: LagKind, label: str | None) -> Histogram:
-    """Replica lag from the gauge, for runs in which it was not observed commit by commit on both sides."""
+    """Replica lag from the samples of the gauge over time."""
     lags_s = run.gauge(REPLICA_GAUGE, label, scored=True)["value"].to_numpy()
     return Histogram.of((lags_s * 1e9).astype("int64"))
 

@@ -49,6 +49,8 @@ def _more(comparison: Comparison) -> dict[str, Any]:
     a, b = comparison.a, comparison.b
     first, second = comparison.names
     return {
+        "deliveries_trimmed": _count(a.counters.get("deliveries_trimmed")),
+        "deliveries_duplicate": _count(a.counters.get("deliveries_duplicate")),
         "median_abs_error": _rounded(comparison.median_abs_error),
         "invalid_because": [*a.validity.reasons, *b.validity.reasons],
         "throughput": {row.endpoint: _scored(comparison, row.throughput) for row in comparison.latencies},

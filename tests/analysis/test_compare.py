@@ -83,16 +83,23 @@ def test_lags_and_queues_are_compared() -> None:
     assert queues["fanout_queue_length"].peak.a == 40
 
 
-def test_replica_lag_falls_back_to_the_samples() -> None:
-    def sampled(kind: str, lag_s: float) -> Run:
+def test_replica_lag_compares_like_with_like() -> None:
+    def run(kind: str, lag_s: float, *, gauge: bool) -> Run:
         builder = RunBuilder(scenario(), kind)  # type: ignore[arg-type]
-        builder.add_gauge(np.arange(0, 20, 0.05), "replica_lag_s", "standby0", lag_s)
+        times = np.arange(0, 20, 0.05)
+        if gauge:
+            builder.add_gauge(times, "replica_lag_s", "standby0", lag_s)
+        builder.add_lags("replica", "standby0", times * 1e9, np.full(len(times), 3 * lag_s * 1e9))
         return builder.build({})
 
-    lag = compare(sampled("real", 0.01), sampled("model", 0.012)).lags[0]
-    assert lag.sampled
-    assert lag.figures["p50"].error == pytest.approx(0.2, abs=0.01)
-    assert lag.n.a == 300  # only the scored part: from 5 s on, every 50 ms
+    sampled = compare(run("real", 0.01, gauge=True), run("model", 0.012, gauge=True)).lags[0]
+    assert sampled.sampled
+    assert sampled.figures["p50"].error == pytest.approx(0.2, abs=0.01)
+    assert sampled.figures["p50"].a == pytest.approx(0.01, rel=0.01)
+    assert sampled.n.a == 300  # only the scored part: from 5 s on, every 50 ms
+    observed = compare(run("real", 0.01, gauge=True), run("model", 0.012, gauge=False)).lags[0]
+    assert not observed.sampled
+    assert observed.figures["p50"].a == pytest.approx(0.03, rel=0.01)
 
 
 def test_slip_is_shown_and_latency_is_scored_from_sent() -> None:
