@@ -90,6 +90,14 @@ def claim_redis(url: str, variable: str) -> None:
         raise MachineError(f"{variable}: {url}: {_first_line(error)}") from None
 
 
+def flush(client: redis.Redis) -> None:
+    """Drop all keys of a Redis database, but not the mark that an external one is ours."""
+    owner = client.get(OWNER_KEY)
+    client.flushdb()
+    if owner is not None:
+        client.set(OWNER_KEY, OWNER_MARK)
+
+
 def _split(urls: str) -> tuple[str, ...]:
     return tuple(url for url in urls.replace(",", " ").split() if url)
 

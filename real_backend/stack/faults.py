@@ -13,6 +13,7 @@ from model.spec.errors import MachineError
 from model.spec.scenario import Fault, FaultKind
 from model.spec.steps import Process
 from real_backend.config import BackendConfig
+from real_backend.stack.external import flush
 from real_backend.stack.proc import tree
 from real_backend.stack.runtime import Server
 
@@ -82,7 +83,7 @@ class Faults:
     def flush_shard(self, index: int) -> None:
         """Drop all keys of a Redis shard."""
         with redis.Redis.from_url(self._config.redis_urls[index]) as client:
-            client.flushdb()
+            flush(client)
 
     def _on_standby(self, index: int, *statements: str) -> None:
         try:

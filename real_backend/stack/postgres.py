@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def start_postgres(
             environment=ENVIRONMENT,
             folder=runtime.path / name,
             unprivileged=True,
+            # Immediate: nothing of it will be needed again.
+            stop_signal=signal.SIGQUIT,
         )
         for name in names
     ]

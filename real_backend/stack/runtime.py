@@ -25,7 +25,7 @@ START_DEADLINE_S = 30.0
 """A server that is not ready by then has failed."""
 POLL_S = 0.01
 POLITE_STOP_S = 1.5
-"""How long a server may take to stop on SIGTERM."""
+"""How long a server may take to stop on its signal."""
 LOG_TAIL_LINES = 15
 UNPRIVILEGED_USER = "nobody"
 
@@ -56,6 +56,7 @@ class RuntimeFolder:
         self.path = (path or Path(tempfile.gettempdir()) / f"feedtwin-{secrets.token_hex(6)}").resolve()
         self.cancelled = threading.Event()
         self._popens: list[subprocess.Popen[bytes]] = []
+        self._stop_signals: dict[int, signal.Signals] = {}
         if self.path.exists():
             raise InputError(f"runtime folder {self.path} exists; it must be new, for it is removed at the end")
         # The reaper first, then the folder: there is no instant at which one could be left behind.
@@ -89,9 +90,11 @@ class RuntimeFolder:
         environment: Mapping[str, str],
         folder: Path | None = None,
         unprivileged: bool = False,
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> Server:
         """Start a server in its own session and in `folder`, its output going to ``logs/<name>.log``."""
         popen = self._spawn(name, command, environment, folder or self.path, unprivileged=unprivileged)
+        self._stop_signals[popen.pid] = stop_signal
         return Server(kind, name, popen, self._log(name))
 
     def launch_helper(self, name: str, command: Sequence[str | Path]) -> None:
@@ -144,7 +147,7 @@ class RuntimeFolder:
         self.cancelled.set()
         for popen in reversed(self._popens):
             with contextlib.suppress(ProcessLookupError):
-                popen.send_signal(signal.SIGTERM)
+                popen.send_signal(self._stop_signals.get(popen.pid, signal.SIGTERM))
                 popen.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + POLITE_STOP_S
         while any(popen.poll() is None for popen in self._popens) and time.monotonic() < deadline:

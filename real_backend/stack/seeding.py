@@ -17,6 +17,7 @@ from model.spec.seed_tables import SeedTables
 from real_backend.config import BackendConfig
 from real_backend.keys import GUARD_FLOOR_KEY, TIMELINE_END, hot_followees_key, hot_posts_key, post_key, timeline_key
 from real_backend.stack.copy_format import copy_arrays
+from real_backend.stack.external import flush
 
 TABLES = ("users", "follows", "posts", "reactions", "outbox")
 BODY_BYTES = 200
@@ -84,7 +85,7 @@ def seed_caches(config: BackendConfig, seed: SeedTables, now_ns: int, lsn: int) 
     clients = [redis.Redis.from_url(url) for url in config.redis_urls]
     try:
         for client in clients:
-            client.flushdb()
+            flush(client)
             client.set(GUARD_FLOOR_KEY, lsn)
         sources = (
             (KEY_TIMELINE, _timelines(seed)),
