@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.rng import generator
+from model.spec import InputError
 from model.spec.scenario import Workload
 
 BLOCK_S = 1.0
@@ -16,8 +17,22 @@ BLOCK_S = 1.0
 SLOT_S = 0.1
 """Bursts change the rate this often."""
 
+MAX_RATE_PER_S = 10_000_000.0
+"""A block of arrivals must fit in memory."""
+
+_NO_BURSTS = 1e-3
 _NS_PER_S = 1_000_000_000
 _SLOTS_PER_BLOCK = round(BLOCK_S / SLOT_S)
+
+
+def check_rate(workload: Workload) -> None:
+    """Raise InputError where the highest rate of an open workload exceeds MAX_RATE_PER_S."""
+    factor = max([1.0, *(point.factor for point in workload.rate_profile)])
+    if workload.rate_per_s * factor > MAX_RATE_PER_S:
+        raise InputError(
+            f"workload.rate_per_s is {workload.rate_per_s:g}, times the largest factor of rate_profile, {factor:g}; "
+            f"at most {MAX_RATE_PER_S:g} per second are allowed"
+        )
 
 
 def blocks_of(duration_s: float) -> int:
@@ -60,7 +75,7 @@ def _rates(
     middles_s = (edges_s[:-1] + edges_s[1:]) / 2
     factors = np.array([1.0, *(point.factor for point in workload.rate_profile)])
     rates_per_s = workload.rate_per_s * factors[np.searchsorted(profile_s, middles_s, side="right")]
-    if workload.burst_cv > 0:
+    if workload.burst_cv > _NO_BURSTS:
         variance = workload.burst_cv**2
         bursts = generator(seed, "schedule.bursts", block).gamma(1 / variance, variance, _SLOTS_PER_BLOCK)
         slot = np.minimum(((middles_s - start_s) / SLOT_S).astype(np.int64), _SLOTS_PER_BLOCK - 1)

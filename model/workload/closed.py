@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.rng import generator
-from model.spec import Endpoint, Scenario
+from model.spec import Endpoint, InputError, Scenario
 from model.spec.seed_tables import SeedTables
 from model.workload.activity import activity_of
 from model.workload.graph import FollowerGraph
 from model.workload.popularity import PostPopularity
 from model.workload.requests import hot_post, is_post_request, pick_endpoints
+
+MAX_REQUESTS = 50_000_000
+"""Requests of all sessions together: they are held in memory, 21 bytes each."""
 
 _NS_PER_S = 1_000_000_000
 
@@ -40,11 +43,18 @@ class ClosedSchedule:
     """
 
     def __init__(self, scenario: Scenario, graph: FollowerGraph, seeds: SeedTables) -> None:
+        workload = scenario.workload
+        expected = workload.sessions * scenario.duration_s / workload.think_time_s
+        if expected > MAX_REQUESTS:
+            raise InputError(
+                f"workload.think_time_s is {workload.think_time_s:g}; {workload.sessions} sessions over "
+                f"{scenario.duration_s:g} s could send {expected:.3g} requests, at most {MAX_REQUESTS:g} are allowed"
+            )
         self.scenario = scenario
         self.graph = graph
         self.seeds = seeds
-        self.sessions = scenario.workload.sessions
-        self._activity = activity_of(scenario.workload, graph, scenario.seed)
+        self.sessions = workload.sessions
+        self._activity = activity_of(workload, graph, scenario.seed)
 
     @cached_property
     def users(self) -> NDArray[np.int32]:

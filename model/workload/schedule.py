@@ -13,7 +13,7 @@ from model.rng import generator
 from model.spec import Endpoint, Scenario
 from model.spec.seed_tables import SeedTables
 from model.workload.activity import activity_of
-from model.workload.arrivals import arrival_times_ns, blocks_of, expected_requests
+from model.workload.arrivals import arrival_times_ns, blocks_of, check_rate, expected_requests
 from model.workload.closed import ClosedSchedule
 from model.workload.graph import FollowerGraph, graph_of
 from model.workload.popularity import PostPopularity
@@ -46,10 +46,12 @@ class Schedule:
     """Open-loop requests, generated lazily in blocks of at most one second of arrivals.
 
     Every block is a function of seed and position; only the ids of created posts and the popularity of young posts are
-    carried on, so memory grows by 8 bytes a created post and by nothing else.
+    carried on, so memory grows by 8 bytes a created post and by nothing else. Raises InputError for a rate of which one
+    block would not fit in memory.
     """
 
     def __init__(self, scenario: Scenario, graph: FollowerGraph, seeds: SeedTables) -> None:
+        check_rate(scenario.workload)
         self.scenario = scenario
         self.graph = graph
         self.seeds = seeds

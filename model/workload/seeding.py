@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from model.policy import FANOUT_CODES, is_pulled
 from model.rng import generator
-from model.spec import Scenario
+from model.spec import InputError, Scenario
 from model.spec.seed_tables import SeedTables
 from model.workload.activity import activity_of
 from model.workload.graph import FollowerGraph, graph_of
 
 MAX_HISTORY_S = 30 * 86_400.0
 """Seeded posts are at most this old."""
+MAX_POSTS = 50_000_000
 IDLE_HISTORY_S = 86_400.0
 """How far back seeded posts reach where the workload creates none."""
 
@@ -22,12 +23,18 @@ def seed_state(scenario: Scenario, graph: FollowerGraph | None = None) -> SeedTa
     """The state at t = 0 of a scenario on its graph (built when not given).
 
     Posts are as old as if the platform had been running at the scenario's rate, so that popularity does not drift
-    when the run begins. The timelines that are not in Redis are those of the accounts that read least often.
+    when the run begins. The timelines that are not in Redis tend to be those of the accounts that read least. Raises
+    InputError for more posts than fit in memory.
     """
     graph = graph_of(scenario) if graph is None else graph
     population, policies = scenario.population, scenario.policies
     activity = activity_of(scenario.workload, graph, scenario.seed)
     posts = round(population.posts_per_user * graph.users)
+    if posts > MAX_POSTS:
+        raise InputError(
+            f"population.posts_per_user is {population.posts_per_user:g}; with {graph.users} users that makes {posts} "
+            f"posts, at most {MAX_POSTS} are allowed"
+        )
     rng = generator(scenario.seed, "seed.posts")
     authors = activity.posting.pick(rng.random(posts))
     ages_s = np.sort(rng.random(posts))[::-1] * history_s(scenario, posts)

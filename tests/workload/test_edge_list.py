@@ -42,7 +42,7 @@ def test_what_is_read(tmp_path: Path, content: bytes) -> None:
         (b"1 2\n1 2 3\n", "line 2: '1 2 3': expected two integers, 'follower followee', got 3 fields"),
         (b"1 2\n3\n4\n", "line 2: '3': expected two integers, 'follower followee', got 1 field"),
         (b"1 2 3\n4 5 6\n", "line 1: '1 2 3': expected two integers"),
-        (b"# x\n\n1 2\nann 5\n", "line 4: 'ann 5': expected two integers, 'follower followee'; 'ann' is not an integer"),
+        (b"# x\n\n1 2\na 5\n", "line 4: 'a 5': expected two integers, 'follower followee'; 'a' is not an integer"),
         (b"1,2\n", "line 1: '1,2'"),
         (b"1 2.0\n", "line 1: '1 2.0': expected two integers, 'follower followee'; '2.0' is not an integer"),
         (b"1 2\n3 -4\n", "line 2: '3 -4': ids must not be negative, got -4"),
