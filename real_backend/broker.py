@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Annotated, Any, Protocol
 
 from faststream import AckPolicy, Context
@@ -17,15 +18,18 @@ from faststream.message import StreamMessage
 from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from faststream.redis import RedisBroker, StreamSub
 from faststream.redis.message import RedisStreamMessage
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from real_backend.config import CONSUMER_GROUP, POST_CHANNEL, BackendConfig
 from real_backend.messages import NewPost
 from real_backend.telemetry import Trace
 
+log = logging.getLogger("real_backend.broker")
+
 READ_BLOCK_MS = 2_000
 CLAIM_INTERVAL_MS = 1_000
-CLAIM_IDLE_S = 5.0
+CLAIM_IDLE_S = 3.0
+"""A message that nobody has touched for so long belongs to a dead or stopped worker."""
 REMEMBERED_MESSAGES = 256
 
 QUEUE = RabbitQueue(POST_CHANNEL, durable=True)
@@ -87,6 +91,7 @@ async def consuming(
     config: BackendConfig, consumer: str, handler: Handler, acknowledged: Acknowledged
 ) -> AsyncIterator[None]:
     """Inside, `handler` gets one message at a time; `acknowledged` is called after each acknowledgement."""
+    receiver = _Receiver(consumer, handler, acknowledged)
     broker: RedisBroker | RabbitBroker
     if config.broker_kind == "rabbitmq":
         broker = RabbitBroker(config.broker_url, logger=None, default_channel=Channel(prefetch_count=1))
@@ -94,36 +99,76 @@ async def consuming(
     else:
         broker = RedisBroker(config.broker_url, logger=None)  # type: ignore[arg-type]
         await _create_group(await broker.connect())
-        idle_ms = round(1000 * (CLAIM_IDLE_S + 100 * config.wait_per_batch_s))
-        new = StreamSub(
-            POST_CHANNEL, group=CONSUMER_GROUP, consumer=consumer, max_records=1, polling_interval=READ_BLOCK_MS
-        )
+        group: dict[str, Any] = {"group": CONSUMER_GROUP, "consumer": consumer, "max_records": 1}
+        new = StreamSub(POST_CHANNEL, polling_interval=READ_BLOCK_MS, **group)
         abandoned = StreamSub(
-            POST_CHANNEL, group=CONSUMER_GROUP, consumer=consumer, min_idle_time=idle_ms, max_records=1,
-            polling_interval=CLAIM_INTERVAL_MS,
+            POST_CHANNEL, polling_interval=CLAIM_INTERVAL_MS, min_idle_time=round(1000 * CLAIM_IDLE_S), **group
         )
         subscriptions = [broker.subscriber(stream=stream, ack_policy=AckPolicy.MANUAL) for stream in (new, abandoned)]
-    one_at_a_time = asyncio.Lock()
-    handled: deque[str] = deque(maxlen=REMEMBERED_MESSAGES)
 
     async def receive(post: NewPost, message: Annotated[StreamMessage[Any], Context("message")]) -> None:
-        async with one_at_a_time:
-            # A message that waited here for long may be claimed a second time by this very worker.
-            if message.correlation_id not in handled:
-                try:
-                    await handler(post)
-                except Exception:
-                    await message.nack()
-                    raise
-                handled.append(message.correlation_id)
-            await _acknowledge(message)
-            acknowledged()
+        await receiver.receive(post, message)
 
     for subscription in subscriptions:
         subscription(receive)
     async with broker:
         await broker.start()
         yield
+
+
+class _Receiver:
+    """One message at a time to the handler, then its acknowledgement; meanwhile other workers leave it alone."""
+
+    def __init__(self, consumer: str, handler: Handler, acknowledged: Acknowledged) -> None:
+        self._consumer = consumer
+        self._handler = handler
+        self._acknowledged = acknowledged
+        self._one_at_a_time = asyncio.Lock()
+        self._handled: deque[str] = deque(maxlen=REMEMBERED_MESSAGES)
+        self._refreshes: set[asyncio.Task[None]] = set()
+
+    async def receive(self, post: NewPost, message: StreamMessage[Any]) -> None:
+        async with self._one_at_a_time:
+            # After this process was stopped for a while, it may claim what it is still handling.
+            if message.correlation_id not in self._handled:
+                try:
+                    with self._kept(message):
+                        await self._handler(post)
+                except Exception:
+                    log.exception("post %d is not delivered yet", post.post)
+                    await message.nack()
+                    return
+                self._handled.append(message.correlation_id)
+            await _acknowledge(message)
+            self._acknowledged()
+
+    @contextlib.contextmanager
+    def _kept(self, message: StreamMessage[Any]) -> Iterator[None]:
+        """Refresh a Redis message's claim while a slow handler is at it; RabbitMQ needs no such thing."""
+        if not isinstance(message, RedisStreamMessage):
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def refresh() -> None:
+            nonlocal timer
+            task = loop.create_task(self._claim(message))
+            self._refreshes.add(task)
+            task.add_done_callback(self._refreshes.discard)
+            timer = loop.call_later(CLAIM_IDLE_S / 3, refresh)
+
+        timer = loop.call_later(CLAIM_IDLE_S / 3, refresh)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    async def _claim(self, message: RedisStreamMessage) -> None:
+        client: Any = message.consumer
+        ids = message.raw_message["message_ids"]
+        with contextlib.suppress(RedisError):
+            await client.xclaim(POST_CHANNEL, CONSUMER_GROUP, self._consumer, 0, ids, justid=True)
 
 
 async def _acknowledge(message: StreamMessage[Any]) -> None:
