@@ -1,0 +1,103 @@
+"""The main job, end to end: start, seed, calibrate, simulate, load-test the same schedule, compare, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadtests.calibrate import calibrate
+from loadtests.measure import measure
+from model.analysis.compare import Comparison, compare
+from model.analysis.summary import demo_summary
+from model.platform import simulate
+from model.report import write_report
+from model.runs import Run
+from model.spec import Calibration, MachineError, Scenario
+from model.workload import FollowerGraph, graph_of, schedule_of, seed_state
+from real_backend.stack import Stack
+
+TARGET_UTILISATION = 0.65
+"""Of the backend's core in the compared run; the load that gives it is found by the model."""
+PILOT_S = 10.0
+SEARCH_STEPS = 8
+UTILISATION_TOLERANCE = 0.005
+
+Say = Callable[[str, float | None], None]
+"""Told what is going on and, where known, the share of it that is done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """What a demo made."""
+
+    scenario: Scenario
+    calibration: Calibration
+    real: Run
+    model: Run
+    comparison: Comparison
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of summary.json."""
+        return demo_summary(self.real, self.model)
+
+
+def demo(scenario: Scenario, *, say: Say = lambda what, share: None) -> Demo:
+    """Do everything but write files. The offered rate is chosen so that the model expects `TARGET_UTILISATION`.
+
+    Leaves no process, port or folder behind, whatever happens. Raises MachineError where the machine cannot run it.
+    """
+    say("drawing the population", None)
+    graph = graph_of(scenario)
+    seeds = seed_state(scenario, graph)
+    with Stack(scenario, on_progress=lambda message: say(message, None)) as stack:
+        stack.seed(seeds)
+        costs = calibrate(stack, scenario, graph, seeds, on_progress=lambda what, share: say(f"calibrating: {what}", share))
+        say("choosing the load", None)
+        loaded = scenario.with_({"workload.rate_per_s": rate_for(scenario, costs, graph)})
+        schedule = schedule_of(loaded, graph)
+        say("simulating", None)
+        # The prediction exists before the measurement begins.
+        model = simulate(loaded, costs, graph=graph, schedule=schedule)
+        real = measure(
+            stack, loaded, schedule, seeds,
+            on_progress=lambda done, total: say("load-testing the same schedule", done / total if total else None),
+        )  # fmt: skip
+        say("stopping the servers", None)
+    return Demo(loaded, costs, real, model, compare(real, model, allow_invalid=True))
+
+
+def rate_for(scenario: Scenario, calibration: Calibration, graph: FollowerGraph) -> float:
+    """The offered rate at which the model expects the backend's core to be `TARGET_UTILISATION` busy."""
+    rate = scenario.workload.rate_per_s
+    for _ in range(SEARCH_STEPS):
+        pilot = scenario.with_({
+            "workload.rate_per_s": rate, "duration_s": PILOT_S, "warmup_s": 1.0, "faults": [],
+        })  # fmt: skip
+        busy = utilisation(simulate(pilot, calibration, graph=graph))
+        if abs(busy - TARGET_UTILISATION) < UTILISATION_TOLERANCE:
+            return rate
+        # Nearly proportional: set-up costs make the share grow a little slower than the rate.
+        rate *= min(4.0, TARGET_UTILISATION / max(busy, 0.01))
+    return rate
+
+
+def utilisation(run: Run) -> float:
+    """Mean share of the backend's core in use, after the warm-up."""
+    rows = run.gauge("utilisation")
+    scored = rows.filter((rows["label"] == "backend") & (rows["time_s"] >= run.scenario.warmup_s))
+    mean = scored["value"].mean()
+    if not isinstance(mean, float):
+        raise MachineError("the run has no samples of the backend's utilisation")
+    return mean
+
+
+def write(demo: Demo, folder: Path) -> None:
+    """Both runs, the calibration, the summary and the report, into an empty folder."""
+    demo.real.save(folder / "real")
+    demo.model.save(folder / "model")
+    demo.calibration.save(folder / "calibration.json")
+    (folder / "summary.json").write_text(json.dumps(demo.summary(), indent=2) + "\n", encoding="utf-8")
+    write_report(demo.comparison, folder / "report.html")
