@@ -46,13 +46,26 @@ def arrival_times_ns(workload: Workload, seed: int, block: int, duration_s: floa
     The number is Poisson with the block's integrated rate; given it, the instants are independent with density in
     proportion to the rate. The rate in a slot is ``rate_per_s`` x profile x a gamma variate of mean 1.
     """
-    edges_s, rates_per_s = _rates(workload, seed, block, duration_s)
-    expected = np.concatenate(([0.0], np.cumsum(rates_per_s * np.diff(edges_s))))
-    rng = generator(seed, "schedule.arrivals", block)
-    u = np.sort(rng.random(rng.poisson(expected[-1])))
+    edges_s, expected, n, rng = _drawn(workload, seed, block, duration_s)
+    u = np.sort(rng.random(n))
     times_ns = (np.interp(u * expected[-1], expected, edges_s) * _NS_PER_S).astype(np.int64)
     latest: NDArray[np.int64] = np.minimum(times_ns, math.ceil(edges_s[-1] * _NS_PER_S) - 1)
     return latest
+
+
+def arrivals_in(workload: Workload, seed: int, block: int, duration_s: float) -> int:
+    """How many arrivals `arrival_times_ns` gives for a block, without making them."""
+    return _drawn(workload, seed, block, duration_s)[2]
+
+
+def _drawn(
+    workload: Workload, seed: int, block: int, duration_s: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int, np.random.Generator]:
+    """Edges of the pieces of a block, the integrated rate at each, the number of arrivals, and the stream after it."""
+    edges_s, rates_per_s = _rates(workload, seed, block, duration_s)
+    expected = np.concatenate(([0.0], np.cumsum(rates_per_s * np.diff(edges_s))))
+    rng = generator(seed, "schedule.arrivals", block)
+    return edges_s, expected, int(rng.poisson(expected[-1])), rng
 
 
 def expected_requests(workload: Workload, duration_s: float) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from model.rng import generator
 from model.spec import Endpoint, Scenario
 from model.spec.seed_tables import SeedTables
 from model.workload.activity import activity_of
-from model.workload.arrivals import arrival_times_ns, blocks_of, check_rate, expected_requests
+from model.workload.arrivals import arrival_times_ns, arrivals_in, blocks_of, check_rate, expected_requests
 from model.workload.closed import ClosedSchedule
 from model.workload.graph import FollowerGraph, graph_of
 from model.workload.popularity import PostPopularity
@@ -64,6 +66,19 @@ class Schedule:
     def expected_requests(self) -> float:
         """Mean number of requests over all seeds."""
         return expected_requests(self.scenario.workload, self.scenario.duration_s)
+
+    @cached_property
+    def requests(self) -> int:
+        """The exact number of requests, without making them."""
+        workload, seed, duration_s = self.scenario.workload, self.scenario.seed, self.scenario.duration_s
+        return sum(arrivals_in(workload, seed, number, duration_s) for number in range(blocks_of(duration_s)))
+
+    @property
+    def highest_post_id(self) -> int:
+        """No post has a higher id, but for a chance below 1e-13 (eight standard deviations of a binomial number)."""
+        share = self.scenario.workload.mix.create_post
+        created = self.requests * share
+        return self.seeds.posts + math.ceil(created + 8 * math.sqrt(created * (1 - share)) + 10 * (share > 0))
 
     def blocks(self) -> Iterator[Block]:
         """The requests from the start, block by block; seconds without an arrival are left out."""

@@ -103,6 +103,16 @@ def test_ids_and_targets() -> None:
     assert (block.target[single] > posts).sum() > 20, "posts created in the run are asked for too"
 
 
+def test_size_is_known_beforehand() -> None:
+    for burst_cv in (0.0, 2.0):
+        schedule = open_schedule(BASE.with_(workload__burst_cv=burst_cv))
+        block = schedule.materialize()
+        assert schedule.requests == len(block)
+        highest = schedule.seeds.posts + int((block.endpoint == CREATE).sum())
+        assert highest <= schedule.highest_post_id < highest + 500
+    assert open_schedule().requests == pytest.approx(open_schedule().expected_requests, abs=4 * np.sqrt(10_000))
+
+
 def test_authors_of_any_post() -> None:
     schedule = open_schedule()
     fresh = open_schedule()
