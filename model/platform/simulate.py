@@ -21,7 +21,7 @@ from model.platform.faults import inject
 from model.platform.feed import feed_plant, settings
 from model.runs import Run, RunBuilder, provenance
 from model.runs.run import Validity
-from model.spec import Calibration, InputError, Scenario
+from model.spec import Calibration, Scenario
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import STEPS
 from model.workload import ClosedSchedule, FollowerGraph, Schedule, graph_of, schedule_of, seed_state
@@ -157,15 +157,13 @@ def _plane(
 ) -> DataPlane:
     blocks: Iterator[Any] | None = None
     sessions = None
-    highest = int(seeds.post_ids[-1]) if len(seeds.post_ids) else 0
     if isinstance(schedule, ClosedSchedule):
-        arrays = schedule.session_arrays(_requests_per_session(scenario))
+        arrays = schedule.session_arrays()
         sessions = Sessions(*(np.asarray(array, np.int64) for array in arrays))
-        highest = max(highest, int(sessions.target.max(initial=0)))
+        highest = max(seeds.posts, int(sessions.target.max(initial=0)))
     else:
         blocks = iter(schedule.blocks())
-        rate = scenario.workload.rate_per_s * max([1.0, *(point.factor for point in scenario.workload.rate_profile)])
-        highest += int(rate * scenario.duration_s * scenario.workload.mix.create_post * 1.2) + 1_000
+        highest = schedule.highest_post_id
     return DataPlane(
         feed_plant(scenario, calibration),
         scenario.seed,
@@ -177,12 +175,6 @@ def _plane(
         shards=scenario.platform.redis.shards,
         on_log=on_log,
     )
-
-
-def _requests_per_session(scenario: Scenario) -> int:
-    """More requests than a session can get through: with answers at once, think times alone fill the duration."""
-    expected = scenario.duration_s / scenario.workload.think_time_s
-    return int(expected + 6 * np.sqrt(expected) + 10)
 
 
 class _Recorder:
