@@ -101,6 +101,11 @@ class Comparison:
         return (self.a.kind, self.b.kind) if self.a.kind != self.b.kind else ("a", "b")
 
     @property
+    def is_validation(self) -> bool:
+        """Whether a model is held to a measurement, so that the targets apply."""
+        return (self.a.kind, self.b.kind) == ("real", "model")
+
+    @property
     def valid(self) -> bool:
         """Whether both runs are."""
         return self.a.validity.valid and self.b.validity.valid

@@ -77,21 +77,21 @@ def render_report(comparison: Comparison) -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("report.html.j2").render(_context(comparison))
+    document = environment.get_template("report.html.j2").render(_context(comparison))
+    return document.replace(" %", "\u00a0%")  # a number and its per cent sign stay on one line
 
 
 def _context(comparison: Comparison) -> dict[str, Any]:
-    scenario = comparison.a.scenario
     first, second = comparison.names
+    targets = TARGETS if comparison.is_validation else {}
     sections: dict[str, list[dict[str, str]]] = {}
     for plot in report_plots(comparison):
         encoded = base64.b64encode(plot.svg()).decode()
         sections.setdefault(plot.section, []).append({"alt": plot.alt, "src": f"data:image/svg+xml;base64,{encoded}"})
     return {
-        "title": f"{scenario.name}: {first} against {second}",
-        "scenario": scenario,
-        "scenario_yaml": _yaml(scenario.model_dump(mode="json")),
-        "changed_yaml": _yaml(scenario.model_dump(mode="json", exclude_defaults=True)),
+        "title": f"{comparison.a.scenario.name}: {first} against {second}",
+        "scenario": comparison.a.scenario,
+        "scenarios": _scenarios(comparison),
         "names": comparison.names,
         "valid": comparison.valid,
         "headline": headline(comparison),
@@ -99,7 +99,7 @@ def _context(comparison: Comparison) -> dict[str, Any]:
         "facts": _facts(comparison),
         "notes": comparison.notes,
         "figures": FIGURES,
-        "endpoints": [_endpoint(row) for row in comparison.latencies],
+        "endpoints": [_endpoint(row, targets) for row in comparison.latencies],
         "system": list(system_rows(comparison)),
         "failures": list(failure_rows(comparison)),
         "sections": [(name, CAPTIONS[name], plots) for name, plots in sections.items()],
@@ -126,12 +126,12 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     return facts
 
 
-def _endpoint(row: LatencyComparison) -> dict[str, Any]:
+def _endpoint(row: LatencyComparison, targets: Mapping[str, float]) -> dict[str, Any]:
     def cell(name: str) -> dict[str, str]:
         measure = row.sent[name]
         return {
             "name": name, "a": milliseconds(measure.a), "b": milliseconds(measure.b), "error": error_of(measure),
-            "state": _state(measure.error, TARGETS.get(name)),
+            "state": _state(measure.error, targets.get(name)),
         }
 
     return {
@@ -174,10 +174,30 @@ def _flat_text(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str,
     return rows
 
 
+def _scenarios(comparison: Comparison) -> list[dict[str, str]]:
+    """The scenario, or both where they differ: its file name below, what is set in it, and all of it."""
+    a, b = comparison.a.scenario, comparison.b.scenario
+    named = [("scenario", a)] if a.digest == b.digest else list(zip(comparison.names, (a, b), strict=True))
+    return [
+        {
+            "file": f"{name}.yaml",
+            "changed": _yaml(scenario.model_dump(mode="json", exclude_defaults=True)),
+            "all": _yaml(scenario.model_dump(mode="json")),
+        }
+        for name, scenario in named
+    ]
+
+
 def _commands(comparison: Comparison) -> str:
-    lines = ["# save the scenario below as scenario.yaml, then:"]
-    for name, run in zip(comparison.names, (comparison.a, comparison.b), strict=True):
-        lines.append(f"feedtwin {'load' if run.kind == 'real' else 'simulate'} scenario.yaml -o {name}")
+    files = [scenario["file"] for scenario in _scenarios(comparison)]
+    lines = [f"# save what is below as {' and '.join(files)}, then:"]
+    runs = (comparison.a, comparison.b)
+    for name, run, file in zip(comparison.names, runs, (files[0], files[-1]), strict=True):
+        if run.kind == "real":
+            lines.append(f"feedtwin load {file} -o {name}")
+        else:
+            lines.append(f"feedtwin simulate {file} -o {name} --calibration FILE")
+            lines.append(f"# FILE: the calibration with digest {run.provenance.get('calibration_digest', 'unknown')}")
     return "\n".join([*lines, f"feedtwin compare {comparison.names[0]} {comparison.names[1]} -o report.html"])
 
 

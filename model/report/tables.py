@@ -32,6 +32,7 @@ def render(comparison: Comparison) -> Group:
 def render_table(comparison: Comparison) -> Table:
     """Per endpoint: observations, throughput, and each latency figure of both runs in ms with its relative error."""
     first, second = comparison.names
+    targets = TARGETS if comparison.is_validation else {}
     table = Table(title="latency from sending, ms", title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("endpoint")
     table.add_column("")
@@ -44,7 +45,7 @@ def render_table(comparison: Comparison) -> Table:
                 label, name, f"{int(getattr(row.n, side) or 0):,}", significant(getattr(row.throughput, side)),
                 *(milliseconds(getattr(measure, side)) for measure in figures),
             )
-        errors = [_error(measure, TARGETS.get(name)) for name, measure in zip(FIGURES, figures, strict=True)]
+        errors = [_error(measure, targets.get(name)) for name, measure in zip(FIGURES, figures, strict=True)]
         table.add_row("", "error", "", _error(row.throughput, None), *errors, end_section=True)
     return table
 

@@ -69,14 +69,14 @@ def headline(comparison: Comparison) -> str:
     first, second = comparison.names
     subject = (
         "The model's latencies are off by"
-        if comparison.names == ("real", "model") else f"The latencies of {second} differ from those of {first} by"
+        if comparison.is_validation else f"The latencies of {second} differ from those of {first} by"
     )
     return f"{subject} {100 * median:.1f} % in the median; furthest is {worst[0]} {worst[1]} at {signed(worst[2])}."
 
 
 def targets_line(comparison: Comparison) -> str:
     """How many scored figures lie within their targets; empty unless a model is held to a measurement."""
-    if comparison.names != ("real", "model") or not comparison.valid:
+    if not comparison.is_validation or not comparison.valid:
         return ""
     judged = [item for item in comparison.errors() if item[1] in TARGETS]
     total = len(judged) + (comparison.throughput.error is not None)

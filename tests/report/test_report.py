@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+        return " ".join(" ".join(self.words).split())  # split() also takes the spaces that do not break
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +120,14 @@ def test_an_invalid_run_gets_no_verdict() -> None:
 
 
 def test_two_runs_of_a_kind_are_called_a_and_b() -> None:
-    comparison = compare(make_run("model"), make_run("model", latency_factor=1.5))
+    comparison = compare(make_run("model"), make_run("model", latency_factor=1.5, workload__rate_per_s=200.0))
     assert headline(comparison).startswith("The latencies of b differ from those of a by")
-    assert "within their target" not in Page(render_report(comparison)).text
+    document = render_report(comparison)
+    text = Page(document).text
+    assert "within their target" not in text
+    assert "✗" not in document  # no target applies, so none is missed
+    assert "feedtwin simulate b.yaml -o b" in text
+    assert "a.yaml: every field" in text
 
 
 def test_an_empty_run_makes_a_page_too() -> None:
