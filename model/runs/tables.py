@@ -74,9 +74,8 @@ def frame_digest(frame: pl.DataFrame) -> str:
     for column in frame.iter_columns():
         state.update(f"{column.name}:{column.dtype}:{len(column)};".encode())
         if column.dtype == pl.String:
-            for value in column:
-                encoded = value.encode()
-                state.update(len(encoded).to_bytes(4, "little") + encoded)
-        else:
-            state.update(column.to_numpy().tobytes())
+            names = column.unique().sort()
+            state.update("\0".join(names.to_list()).encode() + b";")
+            column = column.cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
+        state.update(column.to_numpy().tobytes())
     return state.hexdigest()
