@@ -78,8 +78,6 @@ class Run:
         total_ns = int(totals[f"sum_{basis}_ns"].sum())
         return Histogram.from_buckets(rows["bucket"].to_numpy(), rows["count"].to_numpy(), total_ns)
 
-    latency_of = latency
-
     def lag(self, kind: LagKind, label: str | None = None, *, scored: bool = True) -> Histogram:
         """Lags of one kind, of one label (``standby0``) or all together."""
         if kind not in ("delivery", "replica", "outbox"):
