@@ -19,12 +19,12 @@ from real_backend.stack.runtime import Server
 
 
 class Faults:
-    """Injects and undoes faults; targets count from 0. Each call returns once the fault is in effect."""
+    """Injects and undoes faults; targets count from 0."""
 
     def __init__(self, config: BackendConfig, servers: Sequence[Server]) -> None:
         self._config = config
         self._workers = [server for server in servers if server.kind is Process.WORKER]
-        self._active: list[Fault] = []
+        self._active: set[tuple[FaultKind, int]] = set()
 
     def inject(self, fault: Fault) -> None:
         """Make the scenario's fault happen now."""
@@ -37,26 +37,15 @@ class Faults:
                 self.pause_worker(fault.target)
             case FaultKind.CACHE_FLUSH:
                 self.flush_shard(fault.target)
-        self._active.append(fault)
 
     def undo(self, fault: Fault) -> None:
         """End the fault (a flushed cache stays flushed)."""
-        match fault.kind:
-            case FaultKind.STANDBY_DELAY:
-                self.delay_standby(fault.target, 0.0)
-            case FaultKind.STANDBY_PAUSE:
-                self.resume_standby(fault.target)
-            case FaultKind.WORKER_PAUSE:
-                self.resume_worker(fault.target)
-            case FaultKind.CACHE_FLUSH:
-                pass
-        if fault in self._active:
-            self._active.remove(fault)
+        self._undo(fault.kind, fault.target)
 
     def clear(self) -> None:
-        """Undo every fault that is still active."""
-        for fault in list(self._active):
-            self.undo(fault)
+        """Undo every fault that is in effect."""
+        for kind, target in sorted(self._active):
+            self._undo(kind, target)
 
     def delay_standby(self, index: int, delay_s: float) -> None:
         """Let a standby replay each commit `delay_s` after it happened; 0 ends the delay."""
@@ -65,25 +54,44 @@ class Faults:
         else:
             setting = "RESET recovery_min_apply_delay"
         self._on_standby(index, f"ALTER SYSTEM {setting}", "SELECT pg_reload_conf()")
+        self._mark(FaultKind.STANDBY_DELAY, index, active=delay_s > 0)
 
     def pause_standby(self, index: int) -> None:
         """Stop a standby's replay; it goes on receiving."""
         self._on_standby(index, "SELECT pg_wal_replay_pause()")
+        self._mark(FaultKind.STANDBY_PAUSE, index, active=True)
 
     def resume_standby(self, index: int) -> None:
         self._on_standby(index, "SELECT pg_wal_replay_resume()")
+        self._mark(FaultKind.STANDBY_PAUSE, index, active=False)
 
     def pause_worker(self, index: int) -> None:
         """Stop a worker process by signal."""
         self._signal_worker(index, signal.SIGSTOP)
+        self._mark(FaultKind.WORKER_PAUSE, index, active=True)
 
     def resume_worker(self, index: int) -> None:
         self._signal_worker(index, signal.SIGCONT)
+        self._mark(FaultKind.WORKER_PAUSE, index, active=False)
 
     def flush_shard(self, index: int) -> None:
         """Drop all keys of a Redis shard."""
         with redis.Redis.from_url(self._config.redis_urls[index]) as client:
             flush(client)
+
+    def _undo(self, kind: FaultKind, target: int) -> None:
+        match kind:
+            case FaultKind.STANDBY_DELAY:
+                self.delay_standby(target, 0.0)
+            case FaultKind.STANDBY_PAUSE:
+                self.resume_standby(target)
+            case FaultKind.WORKER_PAUSE:
+                self.resume_worker(target)
+            case FaultKind.CACHE_FLUSH:
+                pass
+
+    def _mark(self, kind: FaultKind, target: int, *, active: bool) -> None:
+        (self._active.add if active else self._active.discard)((kind, target))
 
     def _on_standby(self, index: int, *statements: str) -> None:
         try:

@@ -170,17 +170,20 @@ class RuntimeFolder:
         unprivileged: bool,
     ) -> subprocess.Popen[bytes]:
         self._check_cancelled()
-        with self._log(name).open("ab") as output:
-            popen = subprocess.Popen(
-                [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                cwd=folder,
-                env=dict(environment),
-                **(_unprivileged_account() if unprivileged else {}),
-            )
+        try:
+            with self._log(name).open("ab") as output:
+                popen = subprocess.Popen(
+                    [str(part) for part in command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    cwd=folder,
+                    env=dict(environment),
+                    **(_unprivileged_account() if unprivileged else {}),
+                )
+        except OSError as error:
+            raise MachineError(f"{name} cannot be started: {command[0]}: {error.strerror}") from None
         self._popens.append(popen)
         return popen
 

@@ -28,6 +28,7 @@ from real_backend.stack.rig import Rig
 from real_backend.stack.runtime import RuntimeFolder, Server, log_tail
 from real_backend.stack.stores import StackUrls, api_names, listening_names, start_stores
 from real_backend.stack.usage import ProcessUsage, UsageMeter
+from real_backend.stack.versions import server_versions
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 PORT_ATTEMPTS = 3
@@ -157,6 +158,10 @@ class Stack:
         for server in self._servers:
             if server.popen.poll() is not None:
                 raise MachineError(f"{server.name} has died; the end of its log:\n{log_tail(server.log)}")
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the servers that answer, for a run's or a calibration's provenance."""
+        return server_versions(self.config)
 
     def suspend(self) -> None:
         """Stop every process by signal, so that an idle stack uses no CPU; `resume` lets it go on."""

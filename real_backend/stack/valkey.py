@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -69,7 +70,9 @@ def _binary(runtime: RuntimeFolder) -> Path:
     if traversable(binary.parent):
         return binary
     copy = runtime.path / binary.name
-    if not copy.exists():
-        shutil.copy2(binary, copy)
-        copy.chmod(0o755)
+    # Shards and broker start at once: whoever is later replaces a whole file by the same whole file.
+    partial = runtime.path / f"{binary.name}-{threading.get_ident()}"
+    shutil.copy2(binary, partial)
+    partial.chmod(0o755)
+    partial.replace(copy)
     return copy

@@ -120,9 +120,7 @@ def test_an_account_without_posts_has_a_profile(small_seed: SeedTables, client: 
     assert client.get(f"/profile/{silent[-1]}").document["posts"] == []
 
 
-def test_a_created_post_can_be_read_and_stands_in_the_outbox_once(
-    stack: Stack, client: Client, new_post: int
-) -> None:
+def test_a_created_post_can_be_read_and_stands_in_the_outbox_once(stack: Stack, client: Client, new_post: int) -> None:
     for _ in range(2):
         created = client.post("/posts", {"id": new_post, "author": 5, "body": "Grüße 👋"})
         assert created.status == 200

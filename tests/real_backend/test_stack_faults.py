@@ -25,8 +25,7 @@ POSTS = itertools.count(10_000_000)
 @pytest.fixture
 def faults(stores: Stack) -> Iterator[Faults]:
     yield stores.faults
-    stores.faults.delay_standby(0, 0)
-    stores.faults.resume_standby(0)
+    stores.faults.clear()
 
 
 def _write(stores: Stack) -> int:

@@ -127,6 +127,15 @@ def test_a_server_that_does_not_come_up_shows_the_end_of_its_log() -> None:
         runtime.close()
 
 
+def test_a_program_that_is_missing_is_named() -> None:
+    runtime = RuntimeFolder()
+    try:
+        with pytest.raises(MachineError, match="redis0 cannot be started: /no/such/server: No such file or directory"):
+            runtime.launch(Process.REDIS, "redis0", ["/no/such/server"], environment={})
+    finally:
+        runtime.close()
+
+
 def test_a_server_that_is_never_ready_is_named_with_its_log() -> None:
     runtime = RuntimeFolder()
     try:

@@ -88,6 +88,13 @@ def test_processes_have_names_kinds_and_children(stores: Stack) -> None:
     assert len(by_name["redis0"].pids) == 1
 
 
+def test_versions_are_the_servers_own(stores: Stack) -> None:
+    versions = stores.versions()
+    assert versions["postgres"].startswith("18.")
+    assert versions["redis"] == versions["broker"]
+    assert versions["redis"].startswith("valkey 9.")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's servers run as that user")
 def test_for_root_the_servers_run_as_nobody(stores: Stack) -> None:
     assert {psutil.Process(pid).username() for process in stores.processes for pid in process.pids} == {"nobody"}
