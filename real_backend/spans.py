@@ -88,6 +88,8 @@ class SpanTrace(Trace):
         self._tracing.end(self._root, perf_counter_ns())
 
     def _record(self, step: int, begin_ns: int, end_ns: int, items: int, server: str) -> None:
+        if step >= len(STEP_NAMES):
+            return
         span = self._tracing.start(STEP_NAMES[step], begin_ns, self._root)
         span.set_attribute("items", items)
         span.set_attribute("server", server or STEP_NAMES[step].partition(".")[0])

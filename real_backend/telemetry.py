@@ -34,6 +34,12 @@ from model.spec.steps import STEPS
 STEP_NAMES: Final = tuple(STEPS)
 STEP_CODES: Final = {name: code for code, name in enumerate(STEP_NAMES)}
 
+
+def continued(step: int) -> int:
+    """The code for more of a step that a trace has visited already: its time counts, but it is no further visit."""
+    return step + len(STEP_NAMES)
+
+
 LATENCY_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 DELIVERY: Final = struct.Struct("<qqq")
 
@@ -71,7 +77,8 @@ class Telemetry:
 
     def __init__(self, name: str, standbys: int) -> None:
         self.name = name
-        self.steps = [StepCounter() for _ in STEP_NAMES]
+        self.steps = [StepCounter() for _ in range(2 * len(STEP_NAMES))]
+        """By step code; the second half holds what was `continued`."""
         self.requests = [RequestCounter() for _ in ENDPOINTS]
         self.reads = [0] * (standbys + 1)
         self.stale_reads = 0
@@ -97,11 +104,11 @@ class Telemetry:
                 name: {
                     "visits": counter.visits,
                     "items": counter.items,
-                    "total_s": counter.total_s,
+                    "total_s": counter.total_s + self.steps[continued(code)].total_s,
                     "squares_s2": counter.squares_s2,
                 }
-                for name, counter in zip(STEP_NAMES, self.steps, strict=True)
-                if counter.visits
+                for code, name in enumerate(STEP_NAMES)
+                if (counter := self.steps[code]).visits
             },
             "requests": {
                 endpoint.value: {str(status): n for status, n in counter.statuses.items()}

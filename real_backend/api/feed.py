@@ -14,7 +14,7 @@ from real_backend.config import BackendConfig
 from real_backend.stores.database import Database, pulled_from
 from real_backend.stores.posts import Post, Posts
 from real_backend.stores.timelines import RACED, Guard, Page, Timelines
-from real_backend.telemetry import STEP_CODES, Telemetry, Trace
+from real_backend.telemetry import STEP_CODES, Telemetry, Trace, continued
 
 REBUILD_ATTEMPTS: Final = 5
 """A rebuild that lost so many races answers from what it read, and leaves storing to the next reader."""
@@ -213,11 +213,11 @@ class Feed:
         for author, guard in unlisted.items():
             newest = [post.id for post in read.values() if post.author == author]
             newest.sort(reverse=True)
-            await self._timelines.store_hot(trace, HOME_FILL, author, newest, guard=guard, lsn=0)
+            await self._timelines.store_hot(trace, continued(HOME_FILL), author, newest, guard=guard, lsn=0)
             ids = self._newest([*ids, *newest])
         fresh = [read[post] for post in ids if post not in found and post in read]
         if fresh:
-            await self._posts.store_many(trace, HOME_FILL, fresh, len(fresh))
+            await self._posts.store_many(trace, continued(HOME_FILL), fresh, 0)
         found.update((post.id, post) for post in fresh)
         return ids
 

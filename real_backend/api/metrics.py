@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from model.spec.scenario import ENDPOINTS
 from real_backend.api.service import Service
-from real_backend.telemetry import LATENCY_BOUNDS_S, STEP_NAMES
+from real_backend.telemetry import LATENCY_BOUNDS_S
 
 
 class TelemetryCollector(Collector):
@@ -46,11 +46,10 @@ class TelemetryCollector(Collector):
         visits = CounterMetricFamily("feedtwin_step_visits", "Visits of a step.", labels=["step"])
         items = CounterMetricFamily("feedtwin_step_items", "Items that a step's cost counts.", labels=["step"])
         seconds = CounterMetricFamily("feedtwin_step_seconds", "Time that visits took as seen here.", labels=["step"])
-        for name, step in zip(STEP_NAMES, telemetry.steps, strict=True):
-            if step.visits:
-                visits.add_metric([name], step.visits)
-                items.add_metric([name], step.items)
-                seconds.add_metric([name], step.total_s)
+        for name, step in telemetry.document()["steps"].items():
+            visits.add_metric([name], step["visits"])
+            items.add_metric([name], step["items"])
+            seconds.add_metric([name], step["total_s"])
         yield from (visits, items, seconds)
         pools = GaugeMetricFamily("feedtwin_pool_connections", "Connections by state.", labels=["server", "state"])
         waiting = GaugeMetricFamily("feedtwin_pool_waiting", "Requests waiting for a connection.", labels=["server"])
