@@ -19,7 +19,7 @@ $(STAMP): requirements.lock pyproject.toml .ci/setup
 	@touch $@
 
 demo: $(STAMP) ## the main job: real backend and model, compared (about 5 minutes)
-	@$(BIN)/feedtwin demo $(ARGS)
+	@$(BIN)/feedtwin demo --force $(ARGS)
 
 test: $(STAMP) ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)

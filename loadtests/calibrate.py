@@ -4,8 +4,8 @@ What each part identifies:
 
 - probes on the idle stores: how a cost divides between operations and between a visit and its items; the WAL flush;
 - an idle slice: polls, timers, housekeeping;
-- slices with rotating mixes, at low rates and at up to `HIGHEST_UTILISATION`: demands per process and step, and the cost
-  of waking up, since the same work wakes a process more often at a low rate;
+- slices with rotating mixes, at low rates and at up to `HIGHEST_UTILISATION`: demands per process and step, and the
+  cost of waking up, since the same work wakes a process more often at a low rate;
 - the low-rate slices once more: what is left of a latency when the model has explained the rest is the client's and
   the network's part;
 - a hiccup meter beside all of it: stalls.
@@ -24,7 +24,7 @@ import psycopg
 from loadtests.gauges import flushed_lsn, replayed_lsn
 from loadtests.hiccup import HiccupMeter, Hiccups
 from loadtests.probes import probe_flush, probe_stores, wait_of
-from loadtests.slices import Played, idle_slice, plan_slice, play_slices
+from loadtests.slices import Plan, Played, idle_slice, plan_slice, play_slices
 from model.analysis.fit import Fitted, Prior, Role, Slice, Visits, fit_role, scaled
 from model.platform import simulate
 from model.runs.provenance import provenance
@@ -95,7 +95,12 @@ Report = Callable[[str, float], None]
 
 
 def calibrate(
-    stack: Stack, scenario: Scenario, graph: FollowerGraph, seeds: SeedTables, *, on_progress: Report = lambda what, share: None
+    stack: Stack,
+    scenario: Scenario,
+    graph: FollowerGraph,
+    seeds: SeedTables,
+    *,
+    on_progress: Report = lambda what, share: None,
 ) -> Calibration:
     """Measure a started and seeded stack; its stores are reset at the end. Takes about 80 s.
 
@@ -151,11 +156,16 @@ def _low_slices(
 
 
 def _loaded_slices(
-    stack: Stack, scenario: Scenario, graph: FollowerGraph, seeds: SeedTables, low: Sequence[Played], on_progress: Report
+    stack: Stack,
+    scenario: Scenario,
+    graph: FollowerGraph,
+    seeds: SeedTables,
+    low: Sequence[Played],
+    on_progress: Report,
 ) -> list[Played]:
     """Each mix at two of the loads, in a fixed shuffled order, so that drift does not look like a demand."""
     random = np.random.Generator(np.random.Philox(key=scenario.seed))
-    plans = []
+    plans: list[Plan] = []
     for endpoint, pilot in zip(ENDPOINTS, low, strict=True):
         # Cost per request falls with load, so a rate computed from the pilot stays below the load it is meant for.
         used = sum(cpu for role, cpu in pilot.slice.cpu_s.items() if not role.endswith("other"))

@@ -54,7 +54,9 @@ def demo(scenario: Scenario, *, say: Say = lambda what, share: None) -> Demo:
     seeds = seed_state(scenario, graph)
     with Stack(scenario, on_progress=lambda message: say(message, None)) as stack:
         stack.seed(seeds)
-        costs = calibrate(stack, scenario, graph, seeds, on_progress=lambda what, share: say(f"calibrating: {what}", share))
+        costs = calibrate(
+            stack, scenario, graph, seeds, on_progress=lambda what, share: say(f"calibrating: {what}", share)
+        )
         say("choosing the load", None)
         loaded = scenario.with_({"workload.rate_per_s": rate_for(scenario, costs, graph)})
         schedule = schedule_of(loaded, graph)

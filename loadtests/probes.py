@@ -125,9 +125,7 @@ async def _run(probe: Probe, meter: RoleMeter, telemetry: Telemetry) -> Reading:
     return Reading(cpu_s, counter.visits - visits, counter.items - items, cv)
 
 
-def _probes(
-    stack: Stack, seeds: SeedTables, shards: Shards, database: Database, *, large: bool
-) -> list[Probe]:
+def _probes(stack: Stack, seeds: SeedTables, shards: Shards, database: Database, *, large: bool) -> list[Probe]:
     config = stack.config
     timelines, posts = Timelines(shards, config.timeline_cap), Posts(shards)
     users, newest = seeds.users, int(seeds.post_ids[-1])
@@ -136,7 +134,8 @@ def _probes(
     by_followers = np.argsort(counts, kind="stable")
     few, many = by_followers[users // 4 : users // 2], by_followers[-users // 10 :]
     many = many[counts[many] < pulled] if (counts[many] < pulled).any() else few
-    hot = np.flatnonzero(seeds.hot) if seeds.hot.any() else by_followers[-3:]
+    hot = [int(author) for author in (np.flatnonzero(seeds.hot) if seeds.hot.any() else by_followers[-3:])]
+    followed = hot[: 12 if large else 1]
     shift = 1_000_000 if large else 0
     page = config.page_size if large else 1
     ids = (3 * config.page_size) // 2 if large else 2
@@ -163,35 +162,37 @@ def _probes(
     async def rebuild(trace: Trace, k: int) -> int:
         return len((await database.timeline(server, k % users, config.timeline_cap, pulled)).posts)
 
+    def batch_of(k: int) -> list[int]:
+        return [(k * 37 + i) % users for i in range(90 if large else 6)]
+
     server = 0 if config.standby_urls else -1
     reads = "standby.backends" if config.standby_urls else "primary.backends"
     writes = "primary.backends"
-    batch = 90 if large else 6
-    pushed = newest + 20_000_000 + shift
-    return [
-        Probe("redis.timeline_read", "redis", lambda t, k: timelines.read(t, _ENDING, k % users, page)),
-        Probe("redis.timeline_store", "redis", timeline_store_call),
-        Probe("redis.timeline_push", "redis",
-              lambda t, k: timelines.push(t, _ENDING, pushed + k, 1, [(k * 37 + i) % users for i in range(batch)])),
-        Probe("redis.hot_posts_read", "redis",
-              lambda t, k: timelines.read_hot(t, _ENDING, [int(a) for a in hot[: 12 if large else 1]], config.page_size)),
-        Probe("redis.hot_post_push", "redis",
-              lambda t, k: timelines.push_hot(t, _ENDING, pushed + k, 1, int(hot[k % len(hot)]))),
-        Probe("redis.posts_multiget", "redis", lambda t, k: posts.read_many(t, _ENDING, recent(k, ids), 0)),
-        Probe("redis.posts_store", "redis",
-              lambda t, k: posts.store_many(t, _ENDING, [made(1000 * k + i) for i in range(ids)], 0)),
-        Probe("redis.post_read", "redis", lambda t, k: posts.read(t, _ENDING, recent(k, 1)[0])),
-        Probe("redis.post_store", "redis", lambda t, k: posts.store(t, _ENDING, made(k))),
-        Probe("redis.counter_increment", "redis", lambda t, k: posts.add_reactions(t, _ENDING, recent(k, 1)[0], 1)),
-        Probe("db.profile_read", reads, lambda t, k: database.profile(server, k % users, config.page_size)),
-        Probe("db.post_read", reads, lambda t, k: database.post(server, recent(k, 1)[0])),
-        Probe("db.posts_read", reads, posts_read),
-        Probe("db.timeline_rebuild", reads, rebuild),
-        Probe("db.followers_read", reads, followers),
-        Probe("db.post_insert", writes,
-              lambda t, k: database.create_post(newest + 30_000_000 + shift + k, k % users, "x" * 200)),
-        Probe("db.reaction_insert", writes, lambda t, k: database.react(recent(k, 1)[0], (shift // 1000 + k) % users)),
-    ]  # fmt: skip
+    pushed, inserted = newest + 20_000_000 + shift, newest + 30_000_000 + shift
+    operations: list[tuple[str, str, Operation]] = [
+        ("redis.timeline_read", "redis", lambda t, k: timelines.read(t, _ENDING, k % users, page)),
+        ("redis.timeline_store", "redis", timeline_store_call),
+        ("redis.timeline_push", "redis", lambda t, k: timelines.push(t, _ENDING, pushed + k, 1, batch_of(k))),
+        ("redis.hot_posts_read", "redis", lambda t, k: timelines.read_hot(t, _ENDING, followed, config.page_size)),
+        ("redis.hot_post_push", "redis", lambda t, k: timelines.push_hot(t, _ENDING, pushed + k, 1, hot[k % len(hot)])),
+        ("redis.posts_multiget", "redis", lambda t, k: posts.read_many(t, _ENDING, recent(k, ids), 0)),
+        (
+            "redis.posts_store",
+            "redis",
+            lambda t, k: posts.store_many(t, _ENDING, [made(1000 * k + i) for i in range(ids)], 0),
+        ),
+        ("redis.post_read", "redis", lambda t, k: posts.read(t, _ENDING, recent(k, 1)[0])),
+        ("redis.post_store", "redis", lambda t, k: posts.store(t, _ENDING, made(k))),
+        ("redis.counter_increment", "redis", lambda t, k: posts.add_reactions(t, _ENDING, recent(k, 1)[0], 1)),
+        ("db.profile_read", reads, lambda t, k: database.profile(server, k % users, config.page_size)),
+        ("db.post_read", reads, lambda t, k: database.post(server, recent(k, 1)[0])),
+        ("db.posts_read", reads, posts_read),
+        ("db.timeline_rebuild", reads, rebuild),
+        ("db.followers_read", reads, followers),
+        ("db.post_insert", writes, lambda t, k: database.create_post(inserted + k, k % users, "x" * 200)),
+        ("db.reaction_insert", writes, lambda t, k: database.react(recent(k, 1)[0], (shift // 1000 + k) % users)),
+    ]
+    return [Probe(*operation) for operation in operations]
 
 
 def probe_flush(folder: Path) -> Wait:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +28,7 @@ from model.workload.graph import graph_of
 from model.workload.schedule import schedule_of
 from model.workload.seeding import seed_state
 from real_backend.stack import Stack
+from real_backend.stack.external import BROKER_VARIABLE, POSTGRES_VARIABLE, RABBITMQ_VARIABLE, REDIS_VARIABLE
 
 THRESHOLD = 1.10
 QUANTILES = (0.50, 0.95)
@@ -57,8 +60,8 @@ class Regression:
     lines: tuple[Line, ...]
     requests: int
     """Sent to each checkout."""
-    failed: tuple[int, int]
-    """Requests that did not end well, base and candidate."""
+    failures: tuple[Mapping[str, int], Mapping[str, int]]
+    """Requests that did not end well, by "endpoint: outcome"; base and candidate."""
     threshold: float
     slices: int
     validity: Validity
@@ -66,7 +69,7 @@ class Regression:
     @property
     def fails_more(self) -> bool:
         """A request that fails is not slow, so it is judged by itself."""
-        base, candidate = self.failed
+        base, candidate = (sum(kinds.values()) for kinds in self.failures)
         return candidate - base > MAX_MORE_FAILED * self.requests
 
     @property
@@ -104,6 +107,9 @@ def regress(
     plan = plan or Plan()
     if scenario.workload.mode != "open":
         raise InputError("regress: workload.mode is 'closed'; it must be 'open': closed users send less to slower code")
+    for variable in (POSTGRES_VARIABLE, REDIS_VARIABLE, BROKER_VARIABLE, RABBITMQ_VARIABLE):
+        if os.environ.get(variable):
+            raise InputError(f"regress: {variable} is set; unset it: two backends cannot share one server")
     checkouts = [_checkout(base), _checkout(candidate)]
     scenario = scenario.with_({"duration_s": plan.duration_s, "warmup_s": 0.0, "faults": []})
     graph = graph_of(scenario)
@@ -189,10 +195,16 @@ def _judged(records: Records, plan: Plan, seed: int, validity: Validity) -> Regr
         for q in QUANTILES:
             ratio = quantile_ratio(sides[0], sides[1], q, seed=seed)
             lines.append(Line(endpoint.value, q, ratio, _verdict(ratio, q, sides, plan.threshold)))
-    bad = records.outcome > Outcome.MISSING
-    failed = (int((bad & (records.segment % 2 == 0)).sum()), int((bad & (records.segment % 2 == 1)).sum()))
     requests = int((records.segment % 2 == 0).sum())
-    return Regression(tuple(lines), requests, failed, plan.threshold, plan.slices, validity)
+    failures = (_failures(records, 0), _failures(records, 1))
+    return Regression(tuple(lines), requests, failures, plan.threshold, plan.slices, validity)
+
+
+def _failures(records: Records, side: int) -> dict[str, int]:
+    bad = (records.outcome > Outcome.MISSING) & (records.segment % 2 == side)
+    pairs = zip(records.endpoint[bad].tolist(), records.outcome[bad].tolist(), strict=True)
+    names = (f"{ENDPOINTS[endpoint].value}: {Outcome(outcome).name.lower()}" for endpoint, outcome in pairs)
+    return dict(sorted(Counter(names).items()))
 
 
 def _verdict(ratio: Ratio, q: float, sides: Sequence[Sequence[Values]], threshold: float) -> Verdict:
@@ -219,7 +231,7 @@ def summary(result: Regression) -> dict[str, Any]:
         "slices": result.slices,
         "requests": result.requests,
         "fails_more": result.fails_more,
-        "failed": {"base": result.failed[0], "candidate": result.failed[1]},
+        "failures": {"base": dict(result.failures[0]), "candidate": dict(result.failures[1])},
         "endpoints": [
             {
                 "endpoint": line.endpoint,

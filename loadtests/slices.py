@@ -94,14 +94,21 @@ def play_slices(
         block = schedule.materialize()  # type: ignore[union-attr]
         target = np.where(block.target > newest_post, block.target + made, block.target)
         # Profiles and timelines name accounts, whose numbers may be as high as a post's.
-        names_post = np.isin(block.endpoint, [e.code for e in ENDPOINTS if e.value in ("create_post", "react", "read_post")])
-        blocks.append(OpenArrivals(block.time_ns, block.endpoint, block.user, np.where(names_post, target, block.target)))
+        names_post = np.isin(
+            block.endpoint, [e.code for e in ENDPOINTS if e.value in ("create_post", "react", "read_post")]
+        )
+        blocks.append(
+            OpenArrivals(block.time_ns, block.endpoint, block.user, np.where(names_post, target, block.target))
+        )
         made += int((block.endpoint == ENDPOINTS[2].code).sum())
         bounds.append(bounds[-1] + len(block.time_ns))
     everything = OpenArrivals(*(
         np.concatenate([getattr(block, field.name) for block in blocks]) for field in dataclasses.fields(OpenArrivals)
     ))  # fmt: skip
-    with on_core(stack.rig.generator_core), tempfile.TemporaryDirectory(prefix="slices-", dir=stack.runtime_dir) as name:
+    with (
+        on_core(stack.rig.generator_core),
+        tempfile.TemporaryDirectory(prefix="slices-", dir=stack.runtime_dir) as name,
+    ):
         options = GeneratorOptions(
             request_timeout_s=plans[0].scenario.platform.api.request_timeout_s,
             core=stack.rig.generator_core,

@@ -29,7 +29,9 @@ def demo(
     scenario: Annotated[
         str, typer.Argument(metavar="[SCENARIO]", help="What to run; its rate is chosen for a core 65 % busy.")
     ] = "demo",
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for everything.")] = Path("out/demo"),
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for everything.")] = Path(
+        "out/demo"
+    ),
     overrides: SetOption = None,
     seed: SeedOption = None,
     force: ForceOption = False,

@@ -124,9 +124,7 @@ def fit_role(role: Role, priors: Mapping[str, Prior], slices: Sequence[Slice]) -
     ]
     names = [*(f"{role.name}: {group}" for group in role.groups), f"{role.name}: wake-up", f"{role.name}: background"]
     used = [True] * len(role.groups) + [role.wake_s > 0, role.background]
-    unidentified = tuple(
-        name for name, s, p, u in zip(names, spread, sd, used, strict=True) if u and s > NARROWED * p
-    )
+    unidentified = tuple(name for name, s, p, u in zip(names, spread, sd, used, strict=True) if u and s > NARROWED * p)
     fitted = design @ solution
     return Fitted(
         scales=dict(zip(role.groups, estimates, strict=False)),

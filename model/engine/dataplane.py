@@ -12,7 +12,7 @@ import numpy.typing as npt
 from model.engine import kernel, layout as c
 from model.engine.plant import Plant
 from model.engine.state import IntArray, State, empty_jobs, grown
-from model.rng.philox import purpose_key
+from model.rng.philox import purpose_key, u01
 from model.spec import InputError
 
 BACKGROUND_ENTITY = 1 << 40
@@ -186,7 +186,7 @@ class DataPlane:
     def _start_stalls(self, rate_per_s: float, table: int, key: int) -> None:
         self.state.stalls[:] = (rate_per_s / 1e9, table)
         for host in range(len(self.plant.hosts)):
-            u = kernel.u01(self.state.keys[key + 1], host, 0, 0)
+            u = u01(self.state.keys[key + 1], host, 0, 0)
             gap = int(-np.log(u) / self.state.stalls[0])
             kernel.schedule(
                 self.state.x, self.state.heap, gap, kernel.tie_of(1 << 39, host, 0), kernel.STALL - 2 * host

@@ -9,10 +9,10 @@ from __future__ import annotations
 from numba.extending import register_jitable
 
 from model.engine.layout import (
-    J_CURSOR, J_ENTITY, J_FLAG, J_ITEMS, J_LANE, J_LSN, J_OUTCOME, J_SERVER, J_SHARD, J_STAMP, J_TARGET,
-    J_USER, J_ATTEMPT, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT, LOG_DELIVERY, LOG_OUTBOX, LOG_REPLICA,
-    M_NEXT, M_STAMP, Q_HEAD, Q_LENGTH, Q_PUT, Q_TAIL, SET_PAGE, SET_ROUTING, SET_STANDBYS, SET_TIMELINE_CAP, X_COMMITTED, X_EXPECTED, X_HITS, X_LOG, X_MISSES, X_POSTS,
-    X_PRIMARY_READS, X_STALE_READS, X_STANDBY_READS,
+    J_ATTEMPT, J_CURSOR, J_ENTITY, J_FLAG, J_ITEMS, J_LANE, J_LSN, J_OUTCOME, J_SERVER, J_SHARD, J_STAMP, J_TARGET,
+    J_USER, LOG_DELIVERY, LOG_OUTBOX, LOG_REPLICA, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT, M_NEXT,
+    M_STAMP, Q_HEAD, Q_LENGTH, Q_PUT, Q_TAIL, SET_PAGE, SET_ROUTING, SET_STANDBYS, SET_TIMELINE_CAP, X_COMMITTED,
+    X_EXPECTED, X_HITS, X_LOG, X_MISSES, X_POSTS, X_PRIMARY_READS, X_STALE_READS, X_STANDBY_READS,
 )  # fmt: skip
 from model.policy import routing, sharding
 from model.rng.compiled import njit
@@ -199,7 +199,7 @@ def move(s, job, source, target, now):  # type: ignore[no-untyped-def]
 
 
 @njit
-def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
+def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0915
     """Apply effect `which` of `job` at `now` (ns)."""
     jobs = s.jobs
     user = jobs[job, J_USER]

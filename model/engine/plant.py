@@ -60,7 +60,14 @@ class Plant:
         self._group(group, count, selector, kind or group, [c.K_FIFO, -1, servers, 0, 0])
 
     def loop(
-        self, group: str, *, host: str, wake_s: float, poll_s: float, count: int = 1, selector: int = c.SEL_FIRST,
+        self,
+        group: str,
+        *,
+        host: str,
+        wake_s: float,
+        poll_s: float,
+        count: int = 1,
+        selector: int = c.SEL_FIRST,
         kind: str = "",
     ) -> None:
         """Single-threaded processes on a host, serving what is ready in gated batches: `wake_s` at the start of a busy

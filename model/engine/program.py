@@ -153,7 +153,7 @@ class Group:
 
 @dataclass
 class Compiler:
-    """Turns paths into program rows. `cost_rows`, `tables`, `groups` and `queues` give the rows that names stand for."""
+    """Turns paths into program rows; `cost_rows`, `tables`, `groups` and `queues` say which row a name stands for."""
 
     cost_rows: dict[str, int]
     tables: dict[str, int]

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from model.engine import effects as e
 from model.engine.program import (
-    Acquire, Effect, Path, Put, Release, Spawn, delay, flush, scatter, serve, when,
+    Acquire,
+    Effect,
+    Path,
+    Put,
+    Release,
+    Spawn,
+    delay,
+    flush,
+    scatter,
+    serve,
+    when,
 )  # fmt: skip
 from model.platform.replication import replicate
 from model.spec import Endpoint

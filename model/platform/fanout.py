@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from model.engine import effects as e
-from model.engine.program import (
-    Effect, Forever, Get, Path, While, delay, flush, scatter, serve, when,
-)  # fmt: skip
 from model.engine.plant import Plant
+from model.engine.program import (
+    Effect,
+    Forever,
+    Get,
+    Path,
+    While,
+    delay,
+    flush,
+    scatter,
+    serve,
+    when,
+)  # fmt: skip
 from model.platform.replication import replicate
 from model.spec import Scenario
 

@@ -1,4 +1,4 @@
-"""The feed platform as a Plant: hosts, processes, pools, queues and paths, sized by a scenario, costed by a Calibration."""
+"""The feed platform as a Plant: hosts, processes, pools, queues, paths. A scenario sizes it, a Calibration costs it."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ def _processes(plant: Plant, scenario: Scenario, calibration: Calibration, side:
 
     def loop(group: str, process: Process, host: str, count: int = 1, selector: int = c.SEL_FIRST) -> None:
         wake_s, poll_s = costs[process]
-        plant.loop(
-            group, host=host, wake_s=wake_s, poll_s=poll_s, count=count, selector=selector, kind=process.value
-        )
+        plant.loop(group, host=host, wake_s=wake_s, poll_s=poll_s, count=count, selector=selector, kind=process.value)
 
     loop("api", Process.API, "backend", platform.api.processes, c.SEL_LANE)
     loop("redis", Process.REDIS, "backend", platform.redis.shards, c.SEL_SHARD)
@@ -68,9 +66,7 @@ def _processes(plant: Plant, scenario: Scenario, calibration: Calibration, side:
     loop("worker", Process.WORKER, side, platform.workers.processes, c.SEL_LANE)
     plant.multi("primary", host="backend", wake_s=costs[Process.PRIMARY][0], kind=Process.PRIMARY.value)
     if standbys:
-        plant.multi(
-            "standby", host=side, wake_s=costs[Process.STANDBY][0], count=standbys, kind=Process.STANDBY.value
-        )
+        plant.multi("standby", host=side, wake_s=costs[Process.STANDBY][0], count=standbys, kind=Process.STANDBY.value)
         loop("wal_sender", Process.PRIMARY, "backend", standbys)
         loop("replay", Process.STANDBY, side, standbys)
         # A replica's own processes are chosen by the standby a job is about: server 0 is the first of them.
@@ -96,9 +92,7 @@ def _housekeeping(plant: Plant, calibration: Calibration, side: str) -> None:
         name = f"housekeeping.{process.value}"
         plant.step(name, share * HOUSEKEEPING_PERIOD_S, cv=1.0)
         plant.multi(name, host=host, wake_s=0.0, kind=process.value)
-        plant.backgrounds.append(
-            Background((Forever((delay(fixed_s=HOUSEKEEPING_PERIOD_S), serve(name, on=name))),))
-        )
+        plant.backgrounds.append(Background((Forever((delay(fixed_s=HOUSEKEEPING_PERIOD_S), serve(name, on=name))),)))
 
 
 def settings(scenario: Scenario) -> dict[int, int]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from model.platform.feed import feed_plant, settings
 from model.runs import Run, RunBuilder, provenance
 from model.runs.run import Validity
 from model.spec import Calibration, Scenario
+from model.spec.load import SHIPPED
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import STEPS
 from model.workload import ClosedSchedule, FollowerGraph, Schedule, graph_of, schedule_of, seed_state
@@ -38,7 +37,7 @@ IntArray = npt.NDArray[np.int64]
 
 def shipped_calibration() -> Calibration:
     """The calibration that comes with feedtwin, made on the reference machine."""
-    return Calibration.load(Path(str(resources.files("scenarios").joinpath("calibrations/reference.json"))))
+    return Calibration.load(SHIPPED / "calibrations" / "reference.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +223,7 @@ def _sample(env: Environment, platform: Platform, builder: RunBuilder) -> Genera
     """Read the gauges every so often; it changes nothing, so a run with it is the run without it."""
     plane, plant = platform.plane, platform.plane.plant
     kinds = sorted({kind for kind in plant.station_kinds if kind})
-    before = {kind: 0.0 for kind in kinds}
+    before = dict.fromkeys(kinds, 0.0)
     for tick in itertools.count():
         now = env.now
         builder.add_gauge(now, "in_flight", "", platform.in_flight)
@@ -277,9 +276,10 @@ def _validity(platform: Platform) -> Validity:
         )
     for queue in ("outbox", "fanout"):
         if length := platform.queue_length(queue):
-            reasons.append(f"{length} messages were left in the {queue} queue {DRAIN_LIMIT_S:g} s after the last arrival")
+            left = f"{length} messages were left in the {queue} queue"
+            reasons.append(f"{left} {DRAIN_LIMIT_S:g} s after the last arrival")
     return Validity(not reasons, tuple(reasons))
 
 
 def _rows(names: list[str], kind: str) -> list[int]:
-    return [row for row, name in enumerate(names) if name == kind or (name.startswith(kind) and name[len(kind) :].isdigit())]
+    return [row for row, name in enumerate(names) if name.rstrip("0123456789") == kind]

@@ -39,7 +39,7 @@ def cache_folder() -> Path:
     return Path(base) / f"kernels-{source_hash()}"
 
 
-config.CACHE_DIR = str(cache_folder())
+config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
 
 
 def njit(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,5 +5,12 @@ from model.spec.errors import FeedtwinError, InputError, InvalidRunError, Machin
 from model.spec.scenario import ENDPOINTS, Endpoint, Scenario
 
 __all__ = [
-    "ENDPOINTS", "Calibration", "Endpoint", "FeedtwinError", "InputError", "InvalidRunError", "MachineError", "Scenario",
+    "ENDPOINTS",
+    "Calibration",
+    "Endpoint",
+    "FeedtwinError",
+    "InputError",
+    "InvalidRunError",
+    "MachineError",
+    "Scenario",
 ]

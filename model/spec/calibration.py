@@ -66,7 +66,14 @@ class Wait(_Frozen):
     @model_validator(mode="after")
     def _monotone(self) -> Self:
         p, q = self.probabilities, self.quantiles_s
-        if len(p) != len(q) or len(p) < 2 or p[0] != 0 or p[-1] > 1 or list(p) != sorted(set(p)) or list(q) != sorted(q):
+        if (
+            len(p) != len(q)
+            or len(p) < 2
+            or p[0] != 0
+            or p[-1] > 1
+            or list(p) != sorted(set(p))
+            or list(q) != sorted(q)
+        ):
             raise ValueError("probabilities must rise strictly from 0, quantiles_s must not fall, both of one length")
         return self
 

@@ -17,10 +17,13 @@ from model.spec.scenario import Scenario
 UNITS = ("_s", "_ms", "_us", "_min", "_h", "_per_s", "_per_min", "_mb", "_kb", "_gb")
 
 
+SHIPPED = Path(__file__).resolve().parents[2] / "scenarios"
+"""The scenarios and calibrations that come with feedtwin."""
+
+
 def shipped_scenarios() -> dict[str, Path]:
     """Names and paths of the scenarios that come with feedtwin."""
-    folder = Path(__file__).resolve().parents[2] / "scenarios"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
 def load_scenario(source: str | Path, overrides: Mapping[str, Any]) -> Scenario:
@@ -29,7 +32,9 @@ def load_scenario(source: str | Path, overrides: Mapping[str, Any]) -> Scenario:
         shipped = shipped_scenarios()
         if str(source) not in shipped:
             near = _near(str(source), shipped)
-            raise InputError(f"scenario {str(source)!r} is neither a file nor shipped{near}; shipped: {', '.join(shipped)}")
+            raise InputError(
+                f"scenario {str(source)!r} is neither a file nor shipped{near}; shipped: {', '.join(shipped)}"
+            )
         path = shipped[str(source)]
     document = _read_yaml(path)
     for dotted, value in overrides.items():
@@ -112,7 +117,7 @@ def _explain(item: dict[str, Any], document: Mapping[str, Any]) -> str:
         return f"{field}: {message}" if location else message
     unit = next((u for u in sorted(UNITS, key=len, reverse=True) if location and location[-1].endswith(u)), None)
     if item["type"] in ("float_parsing", "int_parsing", "float_type", "int_type") and unit:
-        return f"{field}: {item['input']!r} is not allowed: a plain number is expected, its unit is in the name ({unit[1:]})"
+        return f"{field}: {item['input']!r} is not allowed: a plain number of {unit[1:]} is expected"
     return f"{field}: {item['input']!r} is not allowed: {message[0].lower() + message[1:]}"
 
 

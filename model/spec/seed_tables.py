@@ -82,9 +82,7 @@ class SeedTables:
         return self.followers[index], np.repeat(posts, counts)
 
 
-def _stable_by_user(
-    user: NDArray[np.int32], post: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _stable_by_user(user: NDArray[np.int32], post: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Both arrays ordered by user, and within a user as given: one sort of packed keys beats a stable argsort."""
     keys = (user.astype(np.int64) << 32) | np.arange(len(user))
     keys.sort()

@@ -29,7 +29,11 @@ Build = Callable[[Plant], Path]
 
 
 def latencies(
-    build: Build, blocks: Iterator[ArrivalBlock] | None, seed: int = 1, sessions: Sessions | None = None, end_s: int = 10**6
+    build: Build,
+    blocks: Iterator[ArrivalBlock] | None,
+    seed: int = 1,
+    sessions: Sessions | None = None,
+    end_s: int = 10**6,
 ) -> npt.NDArray[np.float64]:
     """Residence times in s, in order of completion."""
     plant = Plant()
@@ -77,7 +81,9 @@ def interval(batches: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(batches.mean()), float(width)
 
 
-def hold(values: npt.NDArray[np.float64], statistic: Callable[..., npt.NDArray[np.float64]], exact: float, most: float) -> None:
+def hold(
+    values: npt.NDArray[np.float64], statistic: Callable[..., npt.NDArray[np.float64]], exact: float, most: float
+) -> None:
     scored = values[WARM : WARM + (len(values) - WARM) // BATCHES * BATCHES].reshape(BATCHES, -1)
     estimate, width = interval(statistic(scored))
     assert width < most * exact, f"the interval is too wide to say anything: {width:g} of {exact:g}"
