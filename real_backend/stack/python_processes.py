@@ -23,7 +23,7 @@ def launch_python_processes(
     environment = {
         **os.environ,
         CONFIG_VARIABLE: str(config_path),
-        "PYTHONPATH": str(code),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(code), os.environ.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
         # One process is one thread of work here: its CPU must not hide in helper threads.
         "OPENBLAS_NUM_THREADS": "1",
