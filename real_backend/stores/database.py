@@ -83,7 +83,7 @@ class Rebuilt:
 
 def pulled_from(mode_code: int, threshold: int) -> int:
     """The least follower count at which `model.policy.fanout.is_pulled` says yes, for use inside a statement."""
-    return bisect.bisect_left(range(MAX_FOLLOWERS), True, key=lambda count: is_pulled(mode_code, count, threshold))
+    return bisect.bisect_left(range(MAX_FOLLOWERS + 1), True, key=lambda count: is_pulled(mode_code, count, threshold))
 
 
 async def configure(connection: AsyncConnection[Any]) -> None:
