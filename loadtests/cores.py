@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from real_backend.stack.reaper import processes_below
 
 _STAT = Path("/proc/stat")
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7
@@ -60,3 +62,46 @@ def on_core(core: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@dataclass(frozen=True)
+class Interference:
+    """What took part of the backend's core, or of the generator's, away from a run, as shares of one core."""
+
+    steal: dict[int, float]
+    """By the hypervisor, per core."""
+    foreign: float
+    """By processes that belong neither to the backend nor to the measurement, on the backend's core."""
+
+
+class InterferenceMeter:
+    """From its making until `read`. `folders` are the runtime folders of the stacks that are measured."""
+
+    def __init__(self, core: int | None, folders: Sequence[Path]) -> None:
+        self._core = core
+        self._folders = folders
+        self._cores = core_times()
+        self._own = self._own_cpu_s()
+
+    def read(self) -> Interference:
+        now, own = core_times(), self._own_cpu_s()
+        steal = steal_shares(self._cores, now)
+        if self._core is None or self._core not in now:
+            return Interference(steal, 0.0)
+        before, after = self._cores[self._core], now[self._core]
+        own_s = sum(cpu_s - self._own.get(pid, 0.0) for pid, cpu_s in own.items())
+        foreign_s = after.busy_s - before.busy_s - own_s
+        return Interference(steal, max(foreign_s / max(after.taken_s - before.taken_s, 1e-9), 0.0))
+
+    def _own_cpu_s(self) -> dict[int, float]:
+        """CPU seconds of every process of the stacks that runs on the core, the spinner included."""
+        if self._core is None:
+            return {}
+        tick_s, used = 1 / os.sysconf("SC_CLK_TCK"), {}
+        for folder in self._folders:
+            for pid in processes_below(folder):
+                with contextlib.suppress(OSError):
+                    if os.sched_getaffinity(pid) == {self._core}:
+                        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                        used[pid] = (int(fields[11]) + int(fields[12])) * tick_s
+        return used

@@ -15,7 +15,7 @@ import psycopg
 from real_backend.audit import AuditResult, audit
 
 from loadtests.arrivals import materialised
-from loadtests.cores import core_times, on_core, steal_shares
+from loadtests.cores import Interference, InterferenceMeter, on_core
 from loadtests.faults import FaultEvent, FaultInjector
 from loadtests.gauges import CpuSource, GaugeSampler, OutboxSource, QueueSource, ReplicaLagSource, Source
 from loadtests.hiccup import HiccupMeter, Hiccups
@@ -53,8 +53,7 @@ class Observation:
     before: Documents
     after: Documents
     hiccups: Hiccups | None
-    steal: dict[int, float]
-    """Share of each core that the hypervisor took."""
+    interference: Interference
     drained: bool
 
 
@@ -128,7 +127,7 @@ def _observe(
             FaultInjector(stack.faults, scenario.faults) as faults,
         ):
             before = read_all(reporters, stack.runtime_dir)
-            cores = core_times()
+            others = InterferenceMeter(stack.rig.backend_core, [stack.runtime_dir])
 
             def begin(start_ns: int) -> None:
                 gauges.begin(start_ns)
@@ -137,7 +136,7 @@ def _observe(
             start_ns = generator.play(
                 last=_offered(arrivals), timeout_s=timeout_s, on_start=begin, on_progress=on_progress
             )
-            steal = steal_shares(cores, core_times())
+            interference = others.read()
             drained = wait_until_drained(stack, reporters, before)
             records = generator.finish()
             hold()
@@ -151,7 +150,7 @@ def _observe(
         before=before,
         after=after,
         hiccups=hiccups.hiccups,
-        steal=steal,
+        interference=interference,
         drained=drained,
     )
 
@@ -243,7 +242,7 @@ def _run_of(
     # A post that was acknowledged and is not in the database is as lost as one that reached nobody.
     builder.counters["posts_lost"] += max(acknowledged - audited.posts_created, 0)
     figures = GeneratorFigures.of(records, offered)
-    verdict = judge(figures, steal_share=max(seen.steal.values(), default=0.0), drained=seen.drained)
+    verdict = judge(figures, seen.interference, drained=seen.drained)
     return builder.build(_provenance(stack, scenario, schedule, seen, figures), verdict)
 
 
@@ -257,7 +256,8 @@ def _provenance(
         rig=dict(stack.rig.provenance()),
         servers=_server_versions(stack),
         generator=dataclasses.asdict(figures),
-        steal_share={str(core): share for core, share in seen.steal.items()},
+        steal_share={str(core): share for core, share in seen.interference.steal.items()},
+        foreign_share=seen.interference.foreign,
         hiccups_per_s=hiccups.rate_per_s if hiccups else None,
         hiccup_max_s=float(hiccups.late_ns.max(initial=0)) * 1e-9 if hiccups else None,
         faults=[dataclasses.asdict(event) for event in seen.faults],

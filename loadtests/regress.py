@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from loadtests.arrivals import materialised
-from loadtests.cores import core_times, on_core, steal_shares
+from loadtests.cores import InterferenceMeter, on_core
 from loadtests.process import GeneratorOptions, GeneratorProcess
 from loadtests.ratios import Ratio, Values, quantile_ratio
 from loadtests.records import OpenArrivals, Outcome, Records
@@ -126,11 +126,11 @@ def regress(
             stacks.append(stack)
         core = stacks[0].rig.generator_core
         with on_core(core):
-            cores = core_times()
+            others = InterferenceMeter(stacks[0].rig.backend_core, [stack.runtime_dir for stack in stacks])
             records = _play(stacks, arrivals, scenario, plan, on_progress)
-            steal = steal_shares(cores, core_times())
+            interference = others.read()
     figures = GeneratorFigures.of(records, offered=2 * len(arrivals.time_ns))
-    validity = judge(figures, steal_share=max(steal.values(), default=0.0), drained=True)
+    validity = judge(figures, interference, drained=True)
     return _judged(records, plan, scenario.seed, validity)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadtests.cores import Interference
 from loadtests.records import Records
 from model.runs.run import Validity
 
@@ -13,6 +14,8 @@ MAX_SLIP_P99_S = 0.020
 MAX_GENERATOR_CPU_SHARE = 0.8
 MAX_OFFERED_ERROR = 0.01
 MAX_STEAL_SHARE = 0.05
+MAX_FOREIGN_SHARE = 0.20
+"""Of the backend's core; the kernel's own work for the backend is some hundredths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +55,10 @@ class GeneratorFigures:
         )
 
 
-def judge(figures: GeneratorFigures, *, steal_share: float, drained: bool) -> Validity:
-    """Every reason for which the run is invalid. `steal_share` is the worst core's."""
+def judge(figures: GeneratorFigures, interference: Interference, *, drained: bool) -> Validity:
+    """Every reason for which the run is invalid."""
     reasons = []
+    steal_share = max(interference.steal.values(), default=0.0)
     if not figures.recorded:
         reasons.append("no request was sent")
     if figures.slip_p99_s > MAX_SLIP_P99_S:
@@ -75,6 +79,11 @@ def judge(figures: GeneratorFigures, *, steal_share: float, drained: bool) -> Va
         reasons.append(f"{figures.sent} requests were sent where the schedule has {figures.offered}")
     if steal_share > MAX_STEAL_SHARE:
         reasons.append(f"the hypervisor took {steal_share:.0%} of a core, at most {MAX_STEAL_SHARE:.0%} is allowed")
+    if interference.foreign > MAX_FOREIGN_SHARE:
+        reasons.append(
+            f"other programs used {interference.foreign:.0%} of the backend's core, at most {MAX_FOREIGN_SHARE:.0%} is "
+            "allowed"
+        )
     if not drained:
         reasons.append("the fan-out had not caught up when the wait for it ended; delivery lags are incomplete")
     return Validity(not reasons, tuple(reasons))

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loadtests.cores import Interference
 from loadtests.records import Records
 from loadtests.validity import GeneratorFigures, judge
 
+NOTHING = Interference({}, 0.0)
 GOOD = GeneratorFigures(
     offered=1000, sent=1000, recorded=1000, slip_p50_s=1e-4, slip_p99_s=1e-3, slip_max_s=2e-3, cpu_s=3.0,
     cpu_share=0.3, pool_dry=0, reopened=0, connections=512, realtime=True,
@@ -18,7 +20,7 @@ GOOD = GeneratorFigures(
 
 
 def test_a_blameless_generator_makes_a_valid_run() -> None:
-    assert judge(GOOD, steal_share=0.01, drained=True).valid
+    assert judge(GOOD, Interference({0: 0.01}, 0.1), drained=True).valid
 
 
 @pytest.mark.parametrize(
@@ -32,19 +34,21 @@ def test_a_blameless_generator_makes_a_valid_run() -> None:
     ],
 )
 def test_each_fault_of_the_generator_is_named(changes: dict[str, Any], reason: str) -> None:
-    verdict = judge(dataclasses.replace(GOOD, **changes), steal_share=0.0, drained=True)
+    verdict = judge(dataclasses.replace(GOOD, **changes), NOTHING, drained=True)
     assert not verdict.valid
     assert len(verdict.reasons) == 1
     assert reason in verdict.reasons[0]
 
 
-def test_steal_and_an_unfinished_fan_out_count_too() -> None:
-    verdict = judge(GOOD, steal_share=0.2, drained=False)
-    assert ["hypervisor" in verdict.reasons[0], "caught up" in verdict.reasons[1]] == [True, True]
+def test_steal_others_and_an_unfinished_fan_out_count_too() -> None:
+    verdict = judge(GOOD, Interference({0: 0.01, 1: 0.2}, 0.3), drained=False)
+    expected = ("hypervisor took 20% of a core", "other programs used 30% of the backend's core", "caught up")
+    assert len(verdict.reasons) == len(expected)
+    assert all(part in reason for part, reason in zip(expected, verdict.reasons, strict=True))
 
 
 def test_a_closed_run_has_no_offered_number() -> None:
-    assert judge(dataclasses.replace(GOOD, offered=0), steal_share=0.0, drained=True).valid
+    assert judge(dataclasses.replace(GOOD, offered=0), NOTHING, drained=True).valid
 
 
 def test_figures_are_taken_from_the_records() -> None:
