@@ -50,6 +50,11 @@ def sweep(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Folder for sweep.csv, with every figure, and sweep.svg."),
     ] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Points simulated at a time on this machine.")] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="ADDRESS", help="A Dask scheduler whose workers simulate the points."),
+    ] = None,
     calibration: CalibrationOption = None,
     overrides: SetOption = None,
     seed: SeedOption = None,
@@ -77,7 +82,7 @@ def sweep(
         def tell(done: int, points: int) -> None:
             say(f"simulating point {done + 1} of {points}")
 
-        table = run_sweep(loaded, axes, calibration=costs, on_point=tell)
+        table = run_sweep(loaded, axes, calibration=costs, threads=threads, cluster=cluster, on_point=tell)
     if output is not None:
         from model.report.sweep_plot import plot_sweep
 

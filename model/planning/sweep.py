@@ -7,16 +7,24 @@ their configuration and not by luck (common random numbers).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import as_completed as as_threads_complete
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from model.analysis.compare import MIN_TAIL
 from model.analysis.slos import slo_results
+from model.machine.extras import require
 from model.runs import Histogram, Run
-from model.spec import Calibration, Endpoint, InputError, Scenario
+from model.spec import Calibration, Endpoint, InputError, MachineError, Scenario
+from model.spec.steps import Process
+
+CONNECT_TIMEOUT_S = 10.0
+"""How long a cluster's scheduler is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,13 @@ class Point:
     scenario: Scenario
 
 
-def grid(scenario: Scenario, axes: Sequence[Axis]) -> list[Point]:
+Axes = Sequence[Axis] | Mapping[str, Sequence[Any]]
+"""What is varied: axes, or simply fields with their values."""
+
+
+def grid(scenario: Scenario, axes: Axes) -> list[Point]:
     """Every combination of the axes' values, the last axis fastest. Raises InputError before anything runs."""
+    axes = _as_axes(axes)
     fields = [axis.field for axis in axes]
     if doubled := next((field for field in fields if fields.count(field) > 1), None):
         raise InputError(f"{doubled} is swept twice; give all its values in one --over")
@@ -49,35 +62,92 @@ def grid(scenario: Scenario, axes: Sequence[Axis]) -> list[Point]:
 
 def sweep(
     scenario: Scenario,
-    axes: Sequence[Axis],
+    axes: Axes,
     *,
     calibration: Calibration | None = None,
+    threads: int = 1,
+    cluster: str | None = None,
     on_point: Callable[[int, int], None] | None = None,
 ) -> pl.DataFrame:
-    """Simulate every point of the grid.
+    """Simulate every point of the grid, in this thread, on several `threads`, or on a Dask `cluster`.
 
-    Returns one row per point: a column per axis (named by its path), then the columns of `figures`. `on_point` is
-    told (points done, points in all). Raises InputError for a value that the scenario does not allow.
+    Returns one row per point: a column per axis (named by its path), then the columns of `figures`; the same table
+    however the points were computed. `cluster` is the address of a scheduler whose workers have feedtwin installed.
+    `on_point` is told (points done, points in all) before the first point and while some are left. Raises InputError
+    for a value that the scenario does not allow, MachineError for a cluster that does not answer.
     """
+    axes = _as_axes(axes)
+    points = grid(scenario, axes)
+    results: dict[int, dict[str, Any]] = {}
+    if on_point is not None:
+        on_point(0, len(points))
+    for number, row in _computed([point.scenario for point in points], calibration, threads=threads, cluster=cluster):
+        results[number] = row
+        if on_point is not None and len(results) < len(points):
+            on_point(len(results), len(points))
+    rows = [
+        {**{axis.field: _cell(value) for axis, value in zip(axes, point.values, strict=True)}, **results[number]}
+        for number, point in enumerate(points)
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _as_axes(axes: Axes) -> list[Axis]:
+    if isinstance(axes, Mapping):
+        return [Axis(field, tuple(values)) for field, values in axes.items()]
+    return list(axes)
+
+
+def _computed(
+    scenarios: Sequence[Scenario], calibration: Calibration | None, *, threads: int, cluster: str | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The figures of each scenario with its number, as they are done."""
+    work = partial(_figures_of, calibration=calibration)
+    if cluster is not None:
+        yield from _on_cluster(scenarios, work, cluster)
+    elif threads > 1:
+        # The data plane runs without the interpreter's lock, so that threads are enough.
+        with ThreadPoolExecutor(threads, thread_name_prefix="sweep") as pool:
+            futures = {pool.submit(work, each): number for number, each in enumerate(scenarios)}
+            try:
+                for future in as_threads_complete(futures):
+                    yield futures[future], future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+    else:
+        for number, each in enumerate(scenarios):
+            yield number, work(each)
+
+
+def _on_cluster(
+    scenarios: Sequence[Scenario], work: Callable[[Scenario], dict[str, Any]], address: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    require("cluster", purpose="a sweep on a cluster")
+    from distributed import Client, as_completed
+
+    try:
+        client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise MachineError(f"cluster {address}: the scheduler cannot be reached ({error})") from None
+    with client:
+        futures = {client.submit(work, each, pure=False): number for number, each in enumerate(scenarios)}
+        for future in as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
+            yield futures[future], future.result()
+
+
+def _figures_of(scenario: Scenario, calibration: Calibration | None) -> dict[str, Any]:
     from model.platform import simulate
 
-    points = grid(scenario, axes)
-    rows = []
-    for done, point in enumerate(points):
-        if on_point is not None:
-            on_point(done, len(points))
-        run = simulate(point.scenario, calibration)
-        rows.append({**{axis.field: _cell(v) for axis, v in zip(axes, point.values, strict=True)}, **figures(run)})
-    return pl.DataFrame(rows, infer_schema_length=None)
+    return figures(simulate(scenario, calibration))
 
 
 def figures(run: Run) -> dict[str, Any]:
     """The figures of a run that a decision needs; None where too little was seen.
 
     ``<endpoint>_mean_ms``, ``_p50_ms``, ``_p95_ms``, ``_p99_ms``; ``delivery_p50_s``, ``delivery_p99_s``;
-    ``replica_lag_p99_s``; ``timeline_hit_ratio``; ``backend_utilisation`` (of one core); ``cpu_ms_per_request``, all
-    of the backend's CPU time over the requests it answered; ``cost_per_h`` in the scenario's currency;
-    ``slos_met``, None where none is stated.
+    ``replica_lag_p99_s``; ``timeline_hit_ratio``; ``backend_utilisation`` and ``<process>_utilisation`` (of one core);
+    ``cpu_ms_per_request``, all of the backend's CPU time over the requests it answered; ``cost_per_h`` in the
+    scenario's currency; ``slos_met``, None where none is stated; ``valid``, false where the run had no steady state.
     """
     row: dict[str, Any] = {
         "offered_per_s": run.offered_per_s,
@@ -91,7 +161,8 @@ def figures(run: Run) -> dict[str, Any]:
             value_s = _quantile(latency, q)
             row[f"{endpoint.value}_{name}_ms"] = None if value_s is None else value_s * 1e3
     delivery, replica = run.lag("delivery"), run.lag("replica")
-    utilisation = run.utilisation.get("backend")
+    shares = run.utilisation
+    utilisation = shares.get("backend")
     slos = slo_results(run)
     row |= {
         "delivery_p50_s": _quantile(delivery, 0.5),
@@ -99,9 +170,11 @@ def figures(run: Run) -> dict[str, Any]:
         "replica_lag_p99_s": _quantile(replica, 0.99),
         "timeline_hit_ratio": run.hit_ratio,
         "backend_utilisation": utilisation,
+        **{f"{process.value}_utilisation": shares.get(process.value) for process in Process},
         "cpu_ms_per_request": 1e3 * utilisation / run.achieved_per_s if utilisation and run.achieved_per_s else None,
         "cost_per_h": cost_per_h(run.scenario),
         "slos_met": all(slo.met for slo in slos) if slos else None,
+        "valid": run.validity.valid,
     }
     return row
 
