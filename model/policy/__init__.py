@@ -5,6 +5,17 @@ from model.policy.routing import ROUTING_CODES, choose_api_process, choose_serve
 from model.policy.sharding import KEY_HOT, KEY_POST, KEY_TIMELINE, hash64, key_hash, ring_points, shard_of, shards_of
 
 __all__ = [
-    "FANOUT_CODES", "KEY_HOT", "KEY_POST", "KEY_TIMELINE", "ROUTING_CODES", "choose_api_process", "choose_server",
-    "hash64", "is_pulled", "key_hash", "ring_points", "shard_of", "shards_of",
+    "FANOUT_CODES",
+    "KEY_HOT",
+    "KEY_POST",
+    "KEY_TIMELINE",
+    "ROUTING_CODES",
+    "choose_api_process",
+    "choose_server",
+    "hash64",
+    "is_pulled",
+    "key_hash",
+    "ring_points",
+    "shard_of",
+    "shards_of",
 ]

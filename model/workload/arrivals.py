@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,14 +65,6 @@ def _drawn(
     expected = np.concatenate(([0.0], np.cumsum(rates_per_s * np.diff(edges_s))))
     rng = generator(seed, "schedule.arrivals", block)
     return edges_s, expected, int(rng.poisson(expected[-1])), rng
-
-
-def expected_requests(workload: Workload, duration_s: float) -> float:
-    """Mean number of requests of an open workload over the duration."""
-    changes = [(0.0, 1.0), *((point.at_s, point.factor) for point in workload.rate_profile), (duration_s, 0.0)]
-    clipped = [(min(at_s, duration_s), factor) for at_s, factor in changes]
-    pieces = pairwise(clipped)
-    return workload.rate_per_s * sum((until_s - at_s) * factor for (at_s, factor), (until_s, _) in pieces)
 
 
 def _rates(

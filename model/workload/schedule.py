@@ -15,7 +15,7 @@ from model.rng import generator
 from model.spec import Endpoint, Scenario
 from model.spec.seed_tables import SeedTables
 from model.workload.activity import activity_of
-from model.workload.arrivals import arrival_times_ns, arrivals_in, blocks_of, check_rate, expected_requests
+from model.workload.arrivals import arrival_times_ns, arrivals_in, blocks_of, check_rate
 from model.workload.closed import ClosedSchedule
 from model.workload.graph import FollowerGraph, graph_of
 from model.workload.popularity import PostPopularity
@@ -61,11 +61,6 @@ class Schedule:
         self._authors = CreatedAuthors(scenario, self._activity.posting)
         self._hot_post = hot_post(graph, seeds)
         self._digest = ""
-
-    @property
-    def expected_requests(self) -> float:
-        """Mean number of requests over all seeds."""
-        return expected_requests(self.scenario.workload, self.scenario.duration_s)
 
     @cached_property
     def requests(self) -> int:

@@ -30,9 +30,7 @@ def graph(seed: int = 1, **population: float) -> FollowerGraph:
 def test_structure(users: int, mean_share: float, top_share: float, exponent: float, seed: int) -> None:
     cap = min(max(round(top_share * users), 1), users - 1)
     mean = cap / users + mean_share * cap
-    population = Population(
-        users=users, mean_followers=mean, max_follower_share=top_share, follower_exponent=exponent
-    )
+    population = Population(users=users, mean_followers=mean, max_follower_share=top_share, follower_exponent=exponent)
     made = FollowerGraph.from_followers(*generate_edges(population, seed))
     authors = np.repeat(np.arange(users), made.follower_counts)
     pairs = set(zip(made.followers.tolist(), authors.tolist(), strict=True))
