@@ -88,6 +88,10 @@ def load(
 
     from loadtests.measure import measure_scenario
     from loadtests.progress import ProgressLine
+    from real_backend.stack.ports import assign_ports
+
+    if web:
+        assign_ports(["Locust's page"], {"Locust's page": web_port})
 
     def hold() -> None:
         if web:
@@ -209,7 +213,9 @@ def _say(message: str) -> None:
 
 
 def _until_interrupted() -> None:
+    idle = threading.Event()
     try:
-        threading.Event().wait()
+        while not idle.wait(_CHECK_INTERVAL_S):
+            pass
     except KeyboardInterrupt:
         return

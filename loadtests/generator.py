@@ -33,6 +33,7 @@ from gevent.fileobject import FileObject
 from gevent.queue import Queue
 from locust.env import Environment
 from locust.exception import StopUser
+from locust.runners import STATE_RUNNING, STATE_STOPPED
 from locust.stats import stats_history
 
 from loadtests.connections import WarmPool
@@ -92,8 +93,12 @@ class Generator:
         jobs = self._jobs(segment)
         for job in jobs:
             ScheduledUser.work.put(job)
+        if not self._segments:
+            self.environment.stats.reset_all()
         self.runner.spawn_users({ScheduledUser.__name__: len(jobs)})
+        self.runner.update_state(STATE_RUNNING)
         self.runner.user_greenlets.join()
+        self.runner.update_state(STATE_STOPPED)
         wall_s = (time.monotonic_ns() - segment.start_ns) * 1e-9
         self._segments.append(
             {
@@ -242,6 +247,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
+    # Locust's page reads the command line by itself, and takes ours for its own.
+    sys.argv = sys.argv[:1]
     if options.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
