@@ -17,10 +17,14 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 GRACE_S = 2.0
 """How long PostgreSQL may take to stop on SIGQUIT, which also removes its shared memory, before SIGKILL."""
+KILL_S = 2.0
+"""How long to wait for the end of what has been killed."""
+SHARED_MEMORY = "/dev/shm/PostgreSQL."
 
 
 def processes_below(folder: Path) -> dict[int, int]:
@@ -47,6 +51,7 @@ def processes_below(folder: Path) -> dict[int, int]:
 def end_processes(folder: Path, grace_s: float = GRACE_S) -> None:
     """Kill everything below `folder`: PostgreSQL's postmasters by SIGQUIT first, all that is left by SIGKILL."""
     processes = processes_below(folder)
+    memory = shared_memory(processes)
     postmasters = {pid for pid, parent in processes.items() if parent not in processes and _is_postgres(pid)}
     for pid, parent in processes.items():
         if pid in postmasters:
@@ -57,11 +62,23 @@ def end_processes(folder: Path, grace_s: float = GRACE_S) -> None:
     deadline = time.monotonic() + grace_s
     while processes_below(folder) and time.monotonic() < deadline:
         _pause()
-    deadline = time.monotonic() + grace_s
+    deadline = time.monotonic() + KILL_S
     while (rest := processes_below(folder)) and time.monotonic() < deadline:
         for pid in rest:
             _signal(pid, signal.SIGKILL)
         _pause()
+    for file in memory:
+        file.unlink(missing_ok=True)
+
+
+def shared_memory(pids: Iterable[int]) -> set[Path]:
+    """Files of POSIX shared memory that PostgreSQL processes have mapped; one that is killed leaves them behind."""
+    files: set[Path] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+            files.update(Path(line[line.index(SHARED_MEMORY) :]) for line in lines if SHARED_MEMORY in line)
+    return {file for file in files if file.exists()}
 
 
 def remove_folder(folder: Path) -> None:

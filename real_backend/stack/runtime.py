@@ -145,6 +145,7 @@ class RuntimeFolder:
     def close(self) -> None:
         """End every process inside the folder, politely first, and remove it; harmless when repeated."""
         self.cancelled.set()
+        memory = reaper.shared_memory(reaper.processes_below(self.path))
         for popen in reversed(self._popens):
             with contextlib.suppress(ProcessLookupError):
                 popen.send_signal(self._stop_signals.get(popen.pid, signal.SIGTERM))
@@ -153,9 +154,11 @@ class RuntimeFolder:
         while any(popen.poll() is None for popen in self._popens) and time.monotonic() < deadline:
             time.sleep(POLL_S)
         reaper.end_processes(self.path)
-        reaper.remove_folder(self.path)
         for popen in self._popens:
             popen.wait()
+        for file in memory:
+            file.unlink(missing_ok=True)
+        reaper.remove_folder(self.path)
         assert self._reaper.stdin is not None
         self._reaper.stdin.close()
         self._reaper.wait()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -19,7 +19,7 @@ import pytest
 
 from model.spec import InputError, MachineError, Scenario
 from model.spec.steps import Process
-from real_backend.stack import Stack, ports
+from real_backend.stack import Stack, ports, reaper
 from real_backend.stack.runtime import RuntimeFolder, StartCancelledError
 from tests.real_backend.polling import eventually
 
@@ -31,8 +31,6 @@ from real_backend.stack.proc import tree
 with Stack(Scenario.model_validate_json(sys.argv[1]), stores_only=True) as stack:
     pids = [pid for process in stack.processes for pid in process.pids]
     print(json.dumps({"folder": str(stack.runtime_dir), "pids": pids}), flush=True)
-    if sys.argv[2] == "raise":
-        raise RuntimeError("something went wrong")
     if sys.argv[2] == "suspend":
         stack.suspend()
     sys.stdin.read()
@@ -42,6 +40,11 @@ with Stack(Scenario.model_validate_json(sys.argv[1]), stores_only=True) as stack
 @pytest.fixture
 def tiny_scenario(small_scenario: Scenario) -> Scenario:
     return small_scenario.with_(platform__redis__shards=1)
+
+
+@pytest.fixture
+def single_servers(small_scenario: Scenario) -> Scenario:
+    return small_scenario.with_(platform__redis__shards=1, platform__postgres__standbys=0)
 
 
 @contextlib.contextmanager
@@ -67,8 +70,12 @@ def _status(pid: int) -> str:
     return "gone" if status == psutil.STATUS_ZOMBIE else str(status)
 
 
-def _assert_nothing_left(folder: Path, pids: list[int]) -> None:
+def _assert_ended(pids: Sequence[int]) -> None:
     eventually(lambda: all(_status(pid) == "gone" for pid in pids), "all processes are gone")
+
+
+def _assert_nothing_left(folder: Path, pids: Sequence[int]) -> None:
+    _assert_ended(pids)
     eventually(lambda: not folder.exists(), "the folder is gone")
 
 
@@ -82,14 +89,30 @@ def test_a_killed_parent_leaves_nothing(tiny_scenario: Scenario, then: str) -> N
         if then == "suspend":
             eventually(lambda: {_status(pid) for pid in pids} <= {"stopped", "gone"}, "all are stopped")
         segments = _own_segments(folder)
+        memory = reaper.shared_memory(pids)
         assert segments <= _segments()
+        assert memory
         parent.kill()
         _assert_nothing_left(folder, pids)
         assert not segments & _segments()
+        assert not any(file.exists() for file in memory)
 
 
-def test_ctrl_c_leaves_nothing(tiny_scenario: Scenario) -> None:
-    with _parent(tiny_scenario) as (parent, folder, pids):
+def test_killed_servers_leave_no_shared_memory(single_servers: Scenario) -> None:
+    with Stack(single_servers, stores_only=True) as stack:
+        pids = next(process.pids for process in stack.processes if process.name == "primary")
+        memory, segments = reaper.shared_memory(pids), _own_segments(stack.runtime_dir)
+        # Without grace it cannot heed the polite signal in time; its end is SIGKILL.
+        reaper.end_processes(stack.runtime_dir, grace_s=0.0)
+        _assert_ended(pids)
+    assert memory
+    assert segments
+    assert not any(file.exists() for file in memory)
+    assert not segments & _segments()
+
+
+def test_ctrl_c_leaves_nothing(single_servers: Scenario) -> None:
+    with _parent(single_servers) as (parent, folder, pids):
         parent.send_signal(signal.SIGINT)
         parent.wait(10)
         assert not folder.exists()
@@ -109,11 +132,19 @@ def test_ctrl_c_during_the_start_leaves_nothing(tiny_scenario: Scenario, tmp_pat
     assert not list(tmp_path.glob("feedtwin-*"))
 
 
-def test_an_exception_leaves_nothing(tiny_scenario: Scenario) -> None:
-    with _parent(tiny_scenario, "raise") as (parent, folder, pids):
-        assert parent.stderr is not None
-        assert "something went wrong" in parent.stderr.read()
-        _assert_nothing_left(folder, pids)
+def test_an_exception_leaves_nothing(single_servers: Scenario) -> None:
+    stack = Stack(single_servers, stores_only=True)
+
+    def fail_inside() -> list[int]:
+        with stack:
+            pids.extend(pid for process in stack.processes for pid in process.pids)
+            raise RuntimeError("something went wrong")
+
+    pids: list[int] = []
+    with pytest.raises(RuntimeError, match="something went wrong"):
+        fail_inside()
+    assert pids
+    _assert_nothing_left(stack.runtime_dir, pids)
 
 
 def test_a_server_that_does_not_come_up_shows_the_end_of_its_log() -> None:
@@ -160,9 +191,8 @@ def test_a_cancelled_start_gives_up() -> None:
     closing.join()
 
 
-def test_a_server_that_dies_later_is_noticed(tiny_scenario: Scenario) -> None:
-    scenario = tiny_scenario.with_(platform__postgres__standbys=0)
-    with Stack(scenario, stores_only=True) as stack:
+def test_a_server_that_dies_later_is_noticed(single_servers: Scenario) -> None:
+    with Stack(single_servers, stores_only=True) as stack:
         stack.check()
         redis0 = next(process for process in stack.processes if process.name == "redis0")
         os.kill(redis0.pids[0], signal.SIGKILL)
@@ -181,13 +211,12 @@ def test_a_taken_port_is_refused_by_name_before_anything_starts(tiny_scenario: S
             stack.start()
 
 
-def test_a_requested_port_is_used_and_free_afterwards(tiny_scenario: Scenario) -> None:
+def test_a_requested_port_is_used_and_free_afterwards(single_servers: Scenario) -> None:
     port = ports.assign_ports(["redis0"], {})["redis0"]
-    scenario = tiny_scenario.with_(platform__postgres__standbys=0)
-    for _ in range(2):
-        with Stack(scenario, stores_only=True, ports={"redis0": port}) as stack:
-            assert stack.urls.redis == (f"redis://127.0.0.1:{port}/0",)
-        assert not ports.accepts(port)
+    with Stack(single_servers, stores_only=True, ports={"redis0": port}) as stack:
+        assert stack.urls.redis == (f"redis://127.0.0.1:{port}/0",)
+    assert not ports.accepts(port)
+    assert ports.assign_ports(["redis0"], {"redis0": port}) == {"redis0": port}
 
 
 def test_an_impossible_port_or_name_is_bad_input(tiny_scenario: Scenario) -> None:
@@ -212,17 +241,13 @@ def test_a_folder_that_nobody_can_enter_is_refused(tiny_scenario: Scenario, tmp_
     assert not (tmp_path / "run").exists()
 
 
-def test_start_and_stop_are_quick(tiny_scenario: Scenario) -> None:
-    with Stack(tiny_scenario, stores_only=True) as stack:
-        assert stack.startup_s < 10
-        began = time.monotonic()
-    assert time.monotonic() - began < 5
-
-
-def test_the_exit_of_a_stack_is_repeatable(tiny_scenario: Scenario) -> None:
-    stack = Stack(tiny_scenario.with_(platform__postgres__standbys=0), stores_only=True)
+def test_start_and_stop_are_quick_and_a_stop_may_be_repeated(single_servers: Scenario) -> None:
+    stack = Stack(single_servers, stores_only=True)
     stack.start()
+    assert stack.startup_s < 10
+    began = time.monotonic()
     stack.stop()
+    assert time.monotonic() - began < 5
     stack.stop()
     assert stack.processes == []
 

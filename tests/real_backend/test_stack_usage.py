@@ -45,7 +45,17 @@ def test_work_is_charged_and_idling_is_not(idle: subprocess.Popen[str]) -> None:
     _run(idle, SPIN)
     after = meter.sample()["worker0"]
     assert after.cpu_s > before.cpu_s + 0.01
-    assert after.wakes >= before.wakes + 1
+
+
+def test_every_wait_for_work_is_a_wake(idle: subprocess.Popen[str]) -> None:
+    meter = UsageMeter({"worker0": idle.pid})
+    before = meter.sample()["worker0"].wakes
+
+    def woken_again() -> bool:
+        _run(idle, "pass")
+        return meter.sample()["worker0"].wakes >= before + 3
+
+    eventually(woken_again, "waiting for a line, again and again, is counted")
 
 
 def test_threads_and_children_count_alive_and_ended(idle: subprocess.Popen[str]) -> None:
