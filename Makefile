@@ -6,10 +6,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types audit lock ci clean
+.PHONY: help setup demo test notebooks lint format types audit lock ci clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv: the locked packages, then the project itself (editable)
 	@:
@@ -23,6 +23,11 @@ demo: $(STAMP) ## the main job: real backend and model, compared (about 5 minute
 
 test: $(STAMP) ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+notebooks: $(STAMP) ## run the notebooks; copies with their output go to out/notebooks
+	@rm -rf out/notebooks && mkdir -p out/notebooks
+	@$(BIN)/jupytext --quiet --to ../out/notebooks//ipynb notebooks/*.py
+	@$(BIN)/python -m pytest --nbmake --overwrite --nbmake-timeout 600 --timeout 1200 -W default out/notebooks
 
 lint: $(STAMP) ## ruff, import contracts, declared dependencies, dead code
 	$(BIN)/ruff check .

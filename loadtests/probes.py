@@ -13,6 +13,7 @@ import signal
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,13 @@ class Reading:
 
 def probe_stores(stack: Stack, seeds: SeedTables) -> dict[str, Prior]:
     """Base and per-item CPU of every store operation. The stores hold other data afterwards: reset them."""
-    return asyncio.run(_probe_stores(stack, seeds))
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_probe_stores(stack, seeds))
+    # A notebook runs its cells inside an event loop, which cannot run another one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, _probe_stores(stack, seeds)).result()
 
 
 async def _probe_stores(stack: Stack, seeds: SeedTables) -> dict[str, Prior]:
