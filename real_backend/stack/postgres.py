@@ -111,6 +111,8 @@ def _configuration(settings: Postgres, max_connections: int) -> dict[str, str]:
         "fsync": boolean(settings.fsync),
         "synchronous_commit": settings.synchronous_commit,
         "shared_buffers": f"{settings.shared_buffers_mb}MB",
+        # Dynamic shared memory inside the main segment, which dies with its processes, instead of files of its own.
+        "min_dynamic_shared_memory": "32MB",
         "checkpoint_timeout": f"{settings.checkpoint_timeout_s}s",
         "max_wal_size": f"{settings.max_wal_size_mb}MB",
         "autovacuum": boolean(settings.autovacuum),
