@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -16,6 +16,7 @@ from loadtests.queues import queue_of
 from model.runs.builder import RunBuilder
 from model.spec.steps import Process
 from real_backend.config import BackendConfig
+from real_backend.stack.usage import ProcessUsage
 
 INTERVAL_S = 0.25
 HOST = "backend"
@@ -39,18 +40,22 @@ class Source(Protocol):
 
 
 class CpuSource:
-    """Share of one core that each kind of process used since the previous reading, and their sum on the backend's core.
+    """Share of one core that each kind of process used since the previous reading, their sum on the backend's core, and
+    how often they were woken.
 
-    `usage` gives CPU seconds by process name; `kinds` the kind of each; `on_backend_core` the kinds that run there.
+    `usage` gives totals by process name; `kinds` the kind of each; `on_backend_core` the kinds that run there.
     """
 
     def __init__(
-        self, usage: Callable[[], dict[str, float]], kinds: dict[str, Process], on_backend_core: frozenset[Process]
+        self,
+        usage: Callable[[], Mapping[str, ProcessUsage]],
+        kinds: dict[str, Process],
+        on_backend_core: frozenset[Process],
     ) -> None:
         self._usage = usage
         self._kinds = kinds
         self._on_backend_core = on_backend_core
-        self._last: tuple[float, dict[str, float]] | None = None
+        self._last: tuple[float, Mapping[str, ProcessUsage]] | None = None
 
     def read(self, now_s: float) -> Iterable[Sample]:
         usage = self._usage()
@@ -59,10 +64,14 @@ class CpuSource:
         if last is None:
             return
         shares = dict.fromkeys(self._kinds.values(), 0.0)
-        for name, cpu_s in usage.items():
-            shares[self._kinds[name]] += (cpu_s - last[1].get(name, 0.0)) / (taken_s - last[0])
+        wakes = dict.fromkeys(self._kinds.values(), 0.0)
+        for name, used in usage.items():
+            before = last[1].get(name, ProcessUsage(0.0, 0))
+            shares[self._kinds[name]] += (used.cpu_s - before.cpu_s) / (taken_s - last[0])
+            wakes[self._kinds[name]] += (used.wakes - before.wakes) / (taken_s - last[0])
         for kind, share in shares.items():
             yield Sample("utilisation", kind.value, share)
+            yield Sample("wakes_per_s", kind.value, wakes[kind])
         yield Sample("utilisation", HOST, sum(shares[kind] for kind in shares if kind in self._on_backend_core))
 
     def close(self) -> None:
@@ -142,17 +151,18 @@ class ReplicaLagSource:
                 return 0.0 if missed_s is None else (missed_s + asked_s) / 2 - flushed_s
             missed_s = asked_s
             if asked_s - flushed_s > self.PATIENCE_S:
-                return asked_s - self._age_s(replayed, asked_s)
+                return asked_s - self._ended_s(replayed, asked_s)
             time.sleep(self._PAUSE_S)
 
-    def _age_s(self, replayed: int, now_s: float) -> float:
-        """When the primary's log ended at `replayed`, or the earliest reading if that was before it."""
-        at_s = now_s
+    def _ended_s(self, replayed: int, now_s: float) -> float:
+        """When the primary's log ended at `replayed`: between two readings in proportion to the log written."""
+        later_s, later = now_s, replayed
         for taken_s, lsn in reversed(self._history):
-            at_s = taken_s
             if lsn <= replayed:
-                break
-        return at_s
+                share = (replayed - lsn) / (later - lsn) if later > lsn else 1.0
+                return taken_s + share * (later_s - taken_s)
+            later_s, later = taken_s, lsn
+        return later_s
 
 
 class GaugeSampler:

@@ -170,7 +170,7 @@ def sources_of(stack: Stack) -> list[Source]:
     kinds = {info.name: info.kind for info in stack.processes}
     on_backend_core = frozenset(kind for kind in Process if stack.rig.core_of(kind) == stack.rig.backend_core)
     return [
-        CpuSource(lambda: {name: usage.cpu_s for name, usage in stack.sample().items()}, kinds, on_backend_core),
+        CpuSource(stack.sample, kinds, on_backend_core),
         OutboxSource(stack.urls.postgres),
         QueueSource(stack.config),
         ReplicaLagSource(stack.urls.postgres, stack.urls.standbys),

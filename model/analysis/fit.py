@@ -131,7 +131,8 @@ def fit_role(role: Role, priors: Mapping[str, Prior], slices: Sequence[Slice]) -
         wake_s=estimates[-2],
         background_share=estimates[-1],
         unidentified=unidentified,
-        residuals=(measured - fitted) / np.maximum(measured, 1e-9),
+        # A slice in which the role did next to nothing says nothing about how well its demands are known.
+        residuals=((measured - fitted) / np.maximum(measured, 1e-12))[measured > 0.1 * measured.max()],
     )
 
 

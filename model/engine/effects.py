@@ -9,7 +9,7 @@ from __future__ import annotations
 from numba.extending import register_jitable
 
 from model.engine.layout import (
-    J_ATTEMPT, J_CURSOR, J_ENTITY, J_FLAG, J_ITEMS, J_LANE, J_LSN, J_OUTCOME, J_SERVER, J_SHARD, J_STAMP, J_TARGET,
+    J_CURSOR, J_ENTITY, J_FLAG, J_ITEMS, J_LANE, J_LSN, J_OUTCOME, J_SERVER, J_SHARD, J_STAMP, J_TARGET,
     J_USER, LOG_DELIVERY, LOG_OUTBOX, LOG_REPLICA, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT, M_NEXT,
     M_STAMP, Q_HEAD, Q_LENGTH, Q_PUT, Q_TAIL, SET_PAGE, SET_ROUTING, SET_STANDBYS, SET_TIMELINE_CAP, X_COMMITTED,
     X_EXPECTED, X_HITS, X_LOG, X_MISSES, X_POSTS, X_PRIMARY_READS, X_STALE_READS, X_STANDBY_READS,
@@ -146,7 +146,6 @@ def deliver(s, job, now):  # type: ignore[no-untyped-def]
         if s.timeline_exists[user]:
             delivered += 1
     jobs[job, J_CURSOR] += jobs[job, J_ITEMS]
-    jobs[job, J_ATTEMPT] += 1
     s.x[X_EXPECTED] += delivered
     if delivered > 0:
         append_log(s, LOG_DELIVERY, 0, now, now - jobs[job, J_STAMP], delivered, jobs[job, J_ENTITY])
@@ -174,7 +173,6 @@ def take(s, job, queue, most):  # type: ignore[no-untyped-def]
     taken = min(s.queues[queue, Q_LENGTH], most)
     s.jobs[job, J_ITEMS] = taken
     s.jobs[job, J_FLAG] = 1 if taken > 0 else 0
-    s.jobs[job, J_ATTEMPT] += 1
 
 
 @njit
@@ -259,7 +257,6 @@ def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa
         append_log(s, LOG_REPLICA, server, now, now - jobs[job, J_STAMP], 1, 0)
     elif which == E_LEARN:
         s.known[jobs[job, J_LANE], jobs[job, J_SERVER]] = s.replayed[jobs[job, J_SERVER]]
-        jobs[job, J_ATTEMPT] += 1
     elif which == E_TAKE:
         take(s, job, a, b)
     elif which == E_MOVE:

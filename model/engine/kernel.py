@@ -414,6 +414,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         continue
                 elif code == OP_JUMP:
                     jobs[job, J_PC] = a
+                    jobs[job, J_ATTEMPT] += b
                     continue
                 elif code == OP_ACQUIRE:
                     pool = member(jobs, stations, settings, job, a, b, 0)

@@ -226,12 +226,12 @@ class Compiler:
                 self._part(condition)
                 branch = self._emit(c.OP_BRANCH)
                 self._parts(body)
-                self._emit(c.OP_JUMP, top)
+                self._emit(c.OP_JUMP, top, 1)
                 self.rows[branch][1] = len(self.rows)
             case Forever(body):
                 top = len(self.rows)
                 self._parts(body)
-                self._emit(c.OP_JUMP, top)
+                self._emit(c.OP_JUMP, top, 1)
             case Put(queue):
                 self._emit(c.OP_PUT, self._row(self.queues, queue, "queue"))
             case Get(queue):

@@ -7,7 +7,7 @@ import numpy as np
 from model.engine import layout as c
 from model.engine.plant import Background, Plant
 from model.engine.program import Forever, delay, serve
-from model.engine.tables import constant, from_wait
+from model.engine.tables import constant, exponential_from_mean, from_wait
 from model.platform.endpoints import endpoint_paths
 from model.platform.fanout import relay, worker
 from model.platform.replication import replay_poll
@@ -15,7 +15,7 @@ from model.spec import Calibration, Scenario
 from model.spec.steps import Process
 
 HOUSEKEEPING_PERIOD_S = 0.005
-"""Timers and housekeeping of the idle processes are modelled as one short task every so often on each host."""
+"""Timers and housekeeping of a kind of process are modelled as short tasks at random instants, this far apart."""
 
 
 def feed_plant(scenario: Scenario, calibration: Calibration) -> Plant:
@@ -84,6 +84,7 @@ def _processes(plant: Plant, scenario: Scenario, calibration: Calibration, side:
 
 def _housekeeping(plant: Plant, calibration: Calibration, side: str) -> None:
     """CPU that the processes use without any request, as one small task per kind and period."""
+    plant.wait("housekeeping", exponential_from_mean(HOUSEKEEPING_PERIOD_S * 1e9))
     on_side = {Process.STANDBY, Process.WORKER}
     for process, share in calibration.background_cpu_share.items():
         if share <= 0:
@@ -92,7 +93,7 @@ def _housekeeping(plant: Plant, calibration: Calibration, side: str) -> None:
         name = f"housekeeping.{process.value}"
         plant.step(name, share * HOUSEKEEPING_PERIOD_S, cv=1.0)
         plant.multi(name, host=host, wake_s=0.0, kind=process.value)
-        plant.backgrounds.append(Background((Forever((delay(fixed_s=HOUSEKEEPING_PERIOD_S), serve(name, on=name))),)))
+        plant.backgrounds.append(Background((Forever((delay("housekeeping"), serve(name, on=name))),)))
 
 
 def settings(scenario: Scenario) -> dict[int, int]:

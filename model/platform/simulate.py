@@ -22,7 +22,7 @@ from model.runs.run import Validity
 from model.spec import Calibration, Scenario
 from model.spec.load import SHIPPED
 from model.spec.seed_tables import SeedTables
-from model.spec.steps import STEPS
+from model.spec.steps import STEPS, WAITS
 from model.workload import ClosedSchedule, FollowerGraph, Schedule, graph_of, schedule_of, seed_state
 
 SAMPLE_INTERVAL_S = 0.25
@@ -224,6 +224,8 @@ def _sample(env: Environment, platform: Platform, builder: RunBuilder) -> Genera
     plane, plant = platform.plane, platform.plane.plant
     kinds = sorted({kind for kind in plant.station_kinds if kind})
     before = dict.fromkeys(kinds, 0.0)
+    woken = dict.fromkeys(kinds, 0.0)
+    before_all = 0.0
     for tick in itertools.count():
         now = env.now
         builder.add_gauge(now, "in_flight", "", platform.in_flight)
@@ -234,8 +236,15 @@ def _sample(env: Environment, platform: Platform, builder: RunBuilder) -> Genera
             shares = {kind: (busy[kind] - before[kind]) / (SAMPLE_INTERVAL_S * NS_PER_S) for kind in kinds}
             for kind, share in shares.items():
                 builder.add_gauge(now, "utilisation", kind, share)
-            builder.add_gauge(now, "utilisation", "backend", sum(shares.values()))
-        before = busy
+            on_host = plane.state.stations[:, c.S_HOST] == plant.host_rows["backend"]
+            total = float(plane.state.stations[on_host, c.S_BUSY_NS].sum())
+            builder.add_gauge(now, "utilisation", "backend", (total - before_all) / (SAMPLE_INTERVAL_S * NS_PER_S))
+            before_all = total
+        wakes = {kind: float(plane.state.stations[plant.stations_of(kind), c.S_WAKES].sum()) for kind in kinds}
+        if tick:
+            for kind in kinds:
+                builder.add_gauge(now, "wakes_per_s", kind, (wakes[kind] - woken[kind]) / SAMPLE_INTERVAL_S)
+        before, woken = busy, wakes
         if now >= platform.scenario.duration_s:
             return
         yield env.timeout(SAMPLE_INTERVAL_S)
@@ -254,6 +263,8 @@ def _drain(env: Environment, platform: Platform) -> None:
 def _collect(builder: RunBuilder, plane: DataPlane, calibration: Calibration) -> None:
     for row, name in enumerate(plane.plant.step_names):
         visits, items, residence_ns = (int(value) for value in plane.state.visits[row])
+        if name not in STEPS and name not in WAITS:
+            continue  # housekeeping
         step = STEPS.get(name)
         process = "database" if step and len(step.processes) > 1 else step.processes[0].value if step else "primary"
         builder.add_step(name, process, visits, items if step and step.items else 0, residence_ns)

@@ -96,13 +96,14 @@ def test_a_stream_counts_what_no_worker_has_finished(stack: Stack) -> None:
 
 def test_cpu_shares_add_up(stack: Stack) -> None:
     kinds = {info.name: info.kind for info in stack.processes}
-    source = CpuSource(
-        lambda: {name: usage.cpu_s for name, usage in stack.sample().items()}, kinds, frozenset({Process.PRIMARY})
-    )
+    source = CpuSource(stack.sample, kinds, frozenset({Process.PRIMARY}))
     assert list(source.read(0.0)) == []
     with psycopg.connect(stack.urls.postgres) as primary:
         primary.execute("SELECT count(*) FROM generate_series(1, 1000000)")
-    shares = {sample.label: sample.value for sample in source.read(1.0)}
+    samples = list(source.read(1.0))
+    shares = {sample.label: sample.value for sample in samples if sample.gauge == "utilisation"}
+    wakes = {sample.label: sample.value for sample in samples if sample.gauge == "wakes_per_s"}
+    assert wakes["primary"] > 0
     assert set(shares) == {kind.value for kind in kinds.values()} | {HOST}
     assert 0.05 < shares["primary"] <= 1.5
     assert shares[HOST] == pytest.approx(shares["primary"])
