@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -157,6 +158,24 @@ def test_closed_sessions_wait_for_their_answers(start_server: Callable[..., str]
     first = records.ordinal < 100
     ended = (records.sent_ns + records.latency_ns)[first]
     assert (records.sent_ns[first][1:] - ended[:-1] >= 50_000_000).all()
+
+
+def test_locusts_own_page_shows_the_run(start_server: Callable[..., str], tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = GeneratorOptions(request_timeout_s=5, connections=4, web_port=port)
+    schedule = arrivals([(0.01 * i, READ, 1, 404404 if i == 7 else 500 if i == 8 else 1) for i in range(50)])
+    with GeneratorProcess(schedule, [[start_server()]], tmp_path, options) as generator:
+        generator.play(last=50, timeout_s=10)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
+            assert b"Locust" in page.read()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats/requests") as response:
+            document = json.load(response)
+    (row,) = [row for row in document["stats"] if row["name"] == "read_post"]
+    # A post that does not exist yet is an answer like any other; a broken server is not.
+    assert (row["num_requests"], row["num_failures"]) == (50, 1)
+    assert document["state"] == "stopped"
 
 
 def test_an_unreachable_backend_is_an_environment_error(tmp_path: Path) -> None:
