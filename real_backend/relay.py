@@ -34,6 +34,8 @@ DB_OUTBOX_DELETE = STEP_CODES["db.outbox_delete"]
 RETRY_S = 0.5
 """Pause after a round that failed because a server did not answer."""
 
+# Most polls find nothing; those take no transaction.
+_OUTBOX_PEEK = b"SELECT FROM outbox LIMIT 1"
 # One round trip for both; the log position is read with the rows, hence lies behind their commits.
 _OUTBOX_READ = """
     BEGIN;
@@ -58,16 +60,11 @@ class Relay:
         Whatever it raises, close the connection: that gives the batch back.
         """
         trace = Trace(self._telemetry)
-        cursor = connection.cursor()
         trace.mark(RELAY_POLL)
-        await cursor.execute(self._read)
-        cursor.nextset()
-        rows = await cursor.fetchall()
-        if not rows:
-            await connection.execute("COMMIT")
-            trace.mark(DB_OUTBOX_READ, 0, "primary")
-            return 0
+        rows = await self._take(connection)
         trace.mark(DB_OUTBOX_READ, len(rows), "primary")
+        if not rows:
+            return 0
         messages = [
             NewPost(post=post, author=author, created_ns=created, lsn=lsn) for _, post, author, created, lsn in rows
         ]
@@ -77,6 +74,18 @@ class Relay:
         await connection.execute(f"DELETE FROM outbox WHERE id IN ({done}); COMMIT".encode())
         trace.mark(DB_OUTBOX_DELETE, len(rows), "primary")
         return len(rows)
+
+    async def _take(self, connection: AsyncConnection[Any]) -> list[tuple[int, int, int, int, int]]:
+        """The oldest rows, locked in an open transaction; none, and no transaction, where there are none."""
+        cursor = await connection.execute(_OUTBOX_PEEK, prepare=True)
+        if not cursor.rowcount:
+            return []
+        await cursor.execute(self._read)
+        cursor.nextset()
+        rows = await cursor.fetchall()
+        if not rows:
+            await connection.execute("COMMIT")
+        return rows
 
     async def run(self) -> None:
         """Until cancelled; a server that does not answer is tried again."""
