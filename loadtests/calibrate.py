@@ -25,10 +25,10 @@ from loadtests.gauges import flushed_lsn, replayed_lsn
 from loadtests.hiccup import HiccupMeter, Hiccups
 from loadtests.probes import probe_flush, probe_stores, wait_of
 from loadtests.slices import Plan, Played, idle_slice, plan_slice, play_slices
-from model.analysis.fit import Fitted, Prior, Role, Slice, Visits, fit_role, scaled
+from model.analysis.fit import Fitted, Group, Prior, Role, Slice, Visits, fit_role, scaled
 from model.platform import simulate
 from model.runs.provenance import provenance
-from model.spec import ENDPOINTS, Calibration, InvalidRunError, Scenario
+from model.spec import ENDPOINTS, Calibration, Endpoint, InvalidRunError, Scenario
 from model.spec.calibration import Estimate, ProcessCost, Stalls, StepCost, Wait
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import STEPS, Process
@@ -36,8 +36,8 @@ from model.workload import FollowerGraph
 from real_backend.stack import Stack
 
 LOW_RATE_PER_S = 60.0
-LOW_SLICE_S = 3.0
-SLICE_S = 4.0
+LOW_SLICE_S = 4.0
+SLICE_S = 4.5
 IDLE_S = 3.0
 LOADS = (0.3, 0.5, 0.7)
 """Utilisations aimed at with the pilot's cost per request; that cost falls with load, so what is reached is less."""
@@ -46,6 +46,9 @@ SHIP_COMMITS = 60
 POLL_SHARE = 0.1
 """A further batch costs this share of a wake-up: 2 us against 26 us when polls were counted with a preloaded shim."""
 DEFAULT_CV = 0.3
+READS = (Endpoint.HOME_TIMELINE, Endpoint.PROFILE, Endpoint.READ_POST)
+WRITES = (Endpoint.CREATE_POST, Endpoint.REACT)
+FEWEST_WRITES = 100
 COMMITS = ("db.post_insert", "db.reaction_insert", "db.outbox_delete")
 POSTGRES_PRIOR = {
     "db.outbox_read": Prior(60e-6, 2e-6, DEFAULT_CV), "db.outbox_delete": Prior(120e-6, 4e-6, DEFAULT_CV),
@@ -58,40 +61,100 @@ BROKER_PRIOR = {
 }  # fmt: skip
 """First guesses where no probe runs the operation alone; the regression is given more freedom there."""
 
+HTTP, MESSAGE, ROUND = "api.http", "worker.overhead", "relay.overhead"
+OVERHEAD_PRIOR = {HTTP: Prior(100e-6), MESSAGE: Prior(300e-6), ROUND: Prior(100e-6)}
+OVERHEAD_OF = {
+    HTTP: tuple(f"api.{endpoint.value}.{part}" for endpoint in ENDPOINTS for part in ("receive", "respond")),
+    MESSAGE: ("worker.receive", "worker.done"),
+    ROUND: ("relay.poll",),
+}
+"""What a process does for a request, a message or a round outside of every timed segment (parsing HTTP, the broker
+client, the event loop): fitted as a cost per visit, then shared out evenly among these steps."""
+TIMED_SD = 0.15
+"""Segments timed inside a process that is not pre-empted are CPU times already: theta only corrects them a little."""
+
+
+def _alike(*steps: str, scale_sd: float = 1.0) -> Group:
+    return Group(steps, scale_sd)
+
+
+def _timed(endpoint: str, *segments: str) -> Group:
+    return Group(tuple(f"api.{endpoint}.{segment}" for segment in segments), TIMED_SD)
+
+
 # Polls come at a fixed rate, as time passes, so where a role polls its background cannot be told from them: it is left
 # out there, and the polls carry it.
 ROLES = (
-    Role("api", {
-        "home_timeline": ("api.home_timeline.receive", "api.home_timeline.hot", "api.home_timeline.merge",
-                          "api.home_timeline.respond"),
-        "rebuild": ("api.home_timeline.rebuild", "api.home_timeline.store", "api.home_timeline.fill"),
-        "profile": ("api.profile.receive", "api.profile.respond"),
-        "create_post": ("api.create_post.receive", "api.create_post.store", "api.create_post.respond"),
-        "react": ("api.react.receive", "api.react.count", "api.react.respond"),
-        "read_post": ("api.read_post.receive", "api.read_post.fill", "api.read_post.store", "api.read_post.respond"),
-        "replay_poll": ("api.replay_poll",),
-    }, scale_sd=1.0, wake_s=25e-6, background=False),
-    Role("redis", {
-        "home": ("redis.timeline_read", "redis.hot_posts_read", "redis.posts_multiget"),
-        "push": ("redis.timeline_push", "redis.hot_post_push"),
-        "post": ("redis.post_read", "redis.post_store", "redis.counter_increment"),
-        "fill": ("redis.timeline_store", "redis.posts_store"),
-    }, wake_s=8e-6),
-    Role("primary.backends", {
-        "create_post": ("db.post_insert",), "react": ("db.reaction_insert",),
-        "outbox_poll": ("db.outbox_read",), "outbox_delete": ("db.outbox_delete",),
-    }, scale_sd=1.0, background=False),
-    Role("primary.wal_sender", {"wal_send": ("db.wal_send",)}, scale_sd=1.0),
-    Role("standby.backends", {
-        "profile": ("db.profile_read",), "post": ("db.post_read", "db.posts_read"),
-        "rebuild": ("db.timeline_rebuild",), "followers": ("db.followers_read",), "poll": ("db.replay_poll",),
-    }, scale_sd=1.0, background=False),
-    Role("standby.replay", {"wal_apply": ("db.wal_apply",)}, scale_sd=1.0),
-    Role("relay", {"poll": ("relay.poll",), "publish": ("relay.publish",)}, scale_sd=2.0, background=False),
-    Role("worker", {"message": ("worker.receive", "worker.done"), "batch": ("worker.batch",), "hot": ("worker.hot",)},
-         scale_sd=1.0),
-    Role("broker", {"all": ("broker.publish", "broker.consume", "broker.ack")}, scale_sd=1.0),
-)  # fmt: skip
+    Role(
+        "api",
+        {
+            "home_timeline": _timed("home_timeline", "receive", "hot", "merge", "respond"),
+            "rebuild": _timed("home_timeline", "rebuild", "store", "fill"),
+            "profile": _timed("profile", "receive", "respond"),
+            "create_post": _timed("create_post", "receive", "store", "respond"),
+            "react": _timed("react", "receive", "count", "respond"),
+            "read_post": _timed("read_post", "receive", "fill", "store", "respond"),
+            "http": _alike(HTTP),
+            "replay_poll": _alike("api.replay_poll", scale_sd=2.0),
+        },
+        wake_s=25e-6,
+        wake_sd_s=15e-6,
+        background=False,
+    ),
+    Role(
+        "redis",
+        {
+            "home": _alike("redis.timeline_read", "redis.hot_posts_read", "redis.posts_multiget", scale_sd=0.5),
+            "push": _alike("redis.timeline_push", "redis.hot_post_push", scale_sd=0.5),
+            "post": _alike("redis.post_read", "redis.post_store", "redis.counter_increment", scale_sd=0.5),
+            "fill": _alike("redis.timeline_store", "redis.posts_store", scale_sd=0.5),
+        },
+        wake_s=8e-6,
+        wake_sd_s=5e-6,
+    ),
+    Role(
+        "primary.backends",
+        {
+            "create_post": _alike("db.post_insert"),
+            "react": _alike("db.reaction_insert"),
+            "outbox_poll": _alike("db.outbox_read"),
+            "outbox_delete": _alike("db.outbox_delete"),
+        },
+        background=False,
+    ),
+    Role("primary.wal_sender", {"wal_send": _alike("db.wal_send")}),
+    Role(
+        "standby.backends",
+        {
+            "profile": _alike("db.profile_read"),
+            "post": _alike("db.post_read", "db.posts_read"),
+            "rebuild": _alike("db.timeline_rebuild"),
+            "followers": _alike("db.followers_read"),
+            "poll": _alike("db.replay_poll"),
+        },
+        background=False,
+    ),
+    Role("standby.replay", {"wal_apply": _alike("db.wal_apply")}),
+    Role(
+        "relay",
+        {
+            "poll": _alike("relay.poll", scale_sd=TIMED_SD),
+            "publish": _alike("relay.publish"),
+            "overhead": _alike(ROUND, scale_sd=3.0),
+        },
+        background=False,
+    ),
+    Role(
+        "worker",
+        {
+            "message": _alike("worker.receive", "worker.done", scale_sd=TIMED_SD),
+            "batch": _alike("worker.batch"),
+            "hot": _alike("worker.hot"),
+            "overhead": _alike(MESSAGE, scale_sd=2.0),
+        },
+    ),
+    Role("broker", {"all": _alike("broker.publish", "broker.consume", "broker.ack")}),
+)
 
 Report = Callable[[str, float], None]
 """Told what is going on and the share that is done."""
@@ -110,7 +173,7 @@ def calibrate(
     Raises InvalidRunError where the generator or the slices cannot be trusted.
     """
     on_progress("probing the stores", 0.02)
-    priors = {**probe_stores(stack, seeds), **POSTGRES_PRIOR, **BROKER_PRIOR}
+    priors = {**probe_stores(stack, seeds), **POSTGRES_PRIOR, **BROKER_PRIOR, **OVERHEAD_PRIOR}
     flush = probe_flush(stack.runtime_dir) if scenario.platform.postgres.fsync else _no_wait()
     visible = _commit_to_visible(stack, seeds)
     stack.reset(seeds)
@@ -133,7 +196,10 @@ def calibrate(
     ship = wait_of(np.maximum(0.0, np.array(visible) - _modelled_apply_s(calibration))) if visible else _no_wait()
     calibration = calibration.model_copy(update={"waits": {**calibration.waits, "db.wal_ship": ship}})
     client = _client_wait(calibration, low, graph)
-    return calibration.model_copy(update={"waits": {**calibration.waits, "net.client": client}})
+    calibration = calibration.model_copy(update={"waits": {**calibration.waits, "net.client": client}})
+    if scenario.platform.postgres.fsync:
+        flush = _flush_wait(calibration, low, graph)
+    return calibration.model_copy(update={"waits": {**calibration.waits, "db.commit_flush": flush}})
 
 
 def _roles(stack: Stack) -> list[Role]:
@@ -141,8 +207,8 @@ def _roles(stack: Stack) -> list[Role]:
     if stack.config.standby_urls:
         return list(ROLES)
     by_name = {role.name: role for role in ROLES}
-    reads = {name: steps for name, steps in by_name["standby.backends"].groups.items() if name != "poll"}
-    primary = Role("primary.backends", {**by_name["primary.backends"].groups, **reads})
+    reads = {name: group for name, group in by_name["standby.backends"].groups.items() if name != "poll"}
+    primary = Role("primary.backends", {**by_name["primary.backends"].groups, **reads}, background=False)
     gone = ("primary.wal_sender", "standby.backends", "standby.replay")
     return [primary if name == "primary.backends" else role for name, role in by_name.items() if name not in gone]
 
@@ -224,7 +290,13 @@ def _prepared(slices: Sequence[Slice], role: Role, stack: Stack) -> list[Slice]:
     prepared = []
     for one in slices:
         commits = sum(one.steps.get(step, Visits()).visits for step in COMMITS) * standbys
-        steps = {**one.steps, "db.wal_send": Visits(commits), "db.wal_apply": Visits(commits)}
+        rounds = {
+            HTTP: sum(one.steps.get(f"api.{endpoint.value}.receive", Visits()).visits for endpoint in ENDPOINTS),
+            MESSAGE: one.steps.get("worker.done", Visits()).visits,
+            ROUND: one.steps.get("relay.poll", Visits()).visits,
+        }
+        own = {"db.wal_send": commits, "db.wal_apply": commits, **rounds}
+        steps = {**one.steps, **{name: Visits(count) for name, count in own.items()}}
         prepared.append(Slice(one.name, one.duration_s, one.cpu_s, one.wakes, steps))
     return prepared
 
@@ -240,12 +312,16 @@ def _assemble(
 ) -> Calibration:
     scales: dict[str, Estimate] = {}
     for role in _roles(stack):
-        for group, steps in role.groups.items():
-            scales.update(dict.fromkeys(steps, fitted[role.name].scales[group]))
+        for name, group in role.groups.items():
+            scales.update(dict.fromkeys(group.steps, fitted[role.name].scales[name]))
     unit = Estimate(value=1.0, low=0.5, high=2.0)
     costs = {}
     for step in STEPS:
         base, per_item = scaled(priors[step], scales.get(step, unit))
+        for overhead, carriers in OVERHEAD_OF.items():
+            if step in carriers:
+                share, _ = scaled(priors[overhead], scales[overhead])
+                base = _sum(base, share, 1 / (1 if overhead == ROUND else 2))
         costs[step] = StepCost(base_s=base, per_item_s=per_item, cv=round(priors[step].cv, 3))
     role_of = {
         Process.API: "api", Process.REDIS: "redis", Process.BROKER: "broker", Process.RELAY: "relay",
@@ -275,6 +351,12 @@ def _assemble(
         unidentified=tuple(name for found in fitted.values() for name in found.unidentified),
         diagnostics=_diagnostics(fitted, slices),
     )
+
+
+def _sum(base: Estimate, extra: Estimate, part: float) -> Estimate:
+    """The base cost with a part of another one added; intervals add as if they were certain together."""
+    low, high = base.low + part * extra.low, base.high + part * extra.high
+    return Estimate(value=base.value + part * extra.value, low=low, high=high)
 
 
 def _diagnostics(fitted: Mapping[str, Fitted], slices: Sequence[Slice]) -> dict[str, Any]:
@@ -338,7 +420,7 @@ def _client_wait(calibration: Calibration, low: Sequence[Played], graph: Followe
     excess = []
     for one in low:
         run = simulate(one.plan.scenario, calibration, graph=graph, schedule=one.schedule)
-        for endpoint in ENDPOINTS:
+        for endpoint in READS:
             real = one.records.latency_ns[(one.records.endpoint == endpoint.code) & (one.records.outcome == 0)]
             modelled = run.latency(endpoint.value, scored=False)
             if len(real) >= 20 and modelled.n >= 20:
@@ -346,6 +428,22 @@ def _client_wait(calibration: Calibration, low: Sequence[Played], graph: Followe
     weights = np.array([n for n, _ in excess], float)
     mean_s = max(0.0, float(np.average([e for _, e in excess], weights=weights))) if excess else 0.0
     return Wait(probabilities=(0.0, 1.0), quantiles_s=(mean_s, mean_s), tail_mean_s=0.0, samples=int(weights.sum()))
+
+
+def _flush_wait(calibration: Calibration, low: Sequence[Played], graph: FollowerGraph) -> Wait:
+    """What a commit waits for its flush: the write requests' latencies at a low rate, less what the model explains
+    without any flush. In place, it contains what a probe of the file system alone does not (the primary's own writes,
+    those of its standbys), which is why the probe only serves where there are too few writes."""
+    without = calibration.model_copy(update={"waits": {**calibration.waits, "db.commit_flush": _no_wait()}})
+    waited: list[float] = []
+    for one in low:
+        run = simulate(one.plan.scenario, without, graph=graph, schedule=one.schedule)
+        for endpoint in WRITES:
+            real = one.records.latency_ns[(one.records.endpoint == endpoint.code) & (one.records.outcome == 0)]
+            modelled = run.latency(endpoint.value, scored=False)
+            if modelled.n:
+                waited += list(np.maximum(real * 1e-9 - modelled.quantile(0.5), 20e-6))
+    return wait_of(waited) if len(waited) >= FEWEST_WRITES else calibration.waits["db.commit_flush"]
 
 
 def _no_wait() -> Wait:

@@ -162,7 +162,7 @@ plt.show()
 #
 # ## How much of an answer is the calibration's uncertainty?
 #
-# The intervals are there to be used: replace the costs by their upper ends and simulate the same requests again.
+# The intervals are there to be used: replace the base costs by their upper ends and simulate the same requests again.
 
 # %%
 from model import simulate
@@ -181,9 +181,9 @@ pl.DataFrame([
         "p95_ms": 1e3 * run.latency("home_timeline").quantile(0.95),
         "backend": run.utilisation["backend"],
     }
-    for name, run in {"measured": real, "model": predicted, "model, all costs at their upper ends": dearer}.items()
+    for name, run in {"measured": real, "model": predicted, "model, base costs at their upper ends": dearer}.items()
 ])  # fmt: skip
 
 # %% [markdown]
-# All costs at their upper ends together is a pessimist's bound, not a 90 % interval of the answer: the estimates of
+# All of them at their upper ends together is a pessimist's bound, not a 90 % interval of the answer: the estimates of
 # one role are negatively correlated, since together they have to explain what was measured.

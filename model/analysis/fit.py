@@ -66,15 +66,23 @@ class Prior:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Steps that always come together, or are alike, so that one scale theta serves them all."""
+
+    steps: Sequence[str]
+    scale_sd: float = 0.5
+    """Prior standard deviation of theta around 1: how far the probes are trusted."""
+
+
+@dataclass(frozen=True)
 class Role:
-    """A kind of process with its groups of steps; the steps of a group always come together or are alike."""
+    """A kind of process with its groups of steps, by name."""
 
     name: str
-    groups: Mapping[str, Sequence[str]]
-    scale_sd: float = 0.5
-    """Prior standard deviation of theta around 1."""
+    groups: Mapping[str, Group]
     wake_s: float = 0.0
-    """Prior mean, and standard deviation, of a wake-up's cost; 0 leaves wake-ups out."""
+    """Prior mean of a wake-up's cost; 0 leaves wake-ups out."""
+    wake_sd_s: float = 0.0
     background: bool = True
 
 
@@ -103,14 +111,14 @@ def fit_role(role: Role, priors: Mapping[str, Prior], slices: Sequence[Slice]) -
     if not (np.isfinite(measured).all() and measured.max() > 0):
         raise InputError(f"calibration: no CPU time was measured for {role.name}")
     columns = [
-        [sum(priors[step].of(s.steps.get(step, Visits())) for step in steps) for s in slices]
-        for steps in role.groups.values()
+        [sum(priors[step].of(s.steps.get(step, Visits())) for step in group.steps) for s in slices]
+        for group in role.groups.values()
     ]
     columns.append([s.wakes.get(role.name, 0.0) if role.wake_s > 0 else 0.0 for s in slices])
     columns.append([s.duration_s if role.background else 0.0 for s in slices])
     design = np.array(columns, float).T
     mean = np.array([*np.ones(len(role.groups)), role.wake_s, 0.0])
-    sd = np.array([*np.full(len(role.groups), role.scale_sd), max(role.wake_s, 1e-9), 0.01])
+    sd = np.array([*(group.scale_sd for group in role.groups.values()), max(role.wake_sd_s, 1e-9), 0.01])
     weight = 1 / (RELATIVE_NOISE * np.maximum(measured, 0.02 * measured.max()))
     rows = np.vstack([design * weight[:, None], np.diag(1 / sd)])
     values = np.concatenate([measured * weight, mean / sd])

@@ -69,10 +69,15 @@ class Mix(_Frozen):
     """Shares of the requests per endpoint; they sum to 1."""
 
     home_timeline: Share = 0.60
+    """Read the home timeline of the user."""
     profile: Share = 0.12
+    """Read an account and its newest posts."""
     create_post: Share = 0.06
+    """Write a post."""
     react: Share = 0.08
+    """React to a post."""
     read_post: Share = 0.14
+    """Read one post."""
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Self:
@@ -91,7 +96,9 @@ class RatePoint(_Frozen):
     """From `at_s` on, the offered rate is `factor` times `workload.rate_per_s`."""
 
     at_s: NonNegative
+    """Since the start of the run."""
     factor: NonNegative
+    """0 pauses the load."""
 
 
 class Workload(_Frozen):
@@ -110,6 +117,7 @@ class Workload(_Frozen):
     think_time_s: Positive = 0.25
     """Mean think time in closed mode (exponential)."""
     mix: Mix = Mix()
+    """What the requests are."""
     activity_exponent: NonNegative = 0.3
     """Posting rate grows as (followers + 1) to this power, so that who is followed also posts more."""
     popularity_exponent: NonNegative = 0.7
@@ -129,6 +137,7 @@ class Workload(_Frozen):
 
 class Api(_Frozen):
     processes: Annotated[int, Field(ge=1, le=16)] = 1
+    """Processes of the HTTP API; clients go round robin over them."""
     database_pool: Annotated[int, Field(ge=1, le=64)] = 8
     """Connections of one API process to each PostgreSQL server; a request waits when all are taken."""
     request_timeout_s: Positive = 10.0
@@ -139,29 +148,38 @@ class Api(_Frozen):
 
 class Redis(_Frozen):
     shards: Annotated[int, Field(ge=1, le=64)] = 3
+    """Redis servers that share the keys."""
     virtual_nodes: Annotated[int, Field(ge=1, le=1024)] = 128
     """Points of each shard on the consistent-hash ring."""
     maxmemory_mb: Annotated[int, Field(ge=16, le=16_384)] = 256
+    """Of each shard; beyond it the least recently used keys are evicted. The model never evicts."""
 
 
 class Postgres(_Frozen):
     standbys: Annotated[int, Field(ge=0, le=4)] = 2
+    """Streaming replicas that answer reads."""
     fsync: bool = True
+    """Whether a commit waits for the disk."""
     synchronous_commit: Literal["on", "off", "local", "remote_write", "remote_apply"] = "local"
+    """What a commit waits for, as in PostgreSQL. The model waits for the local flush, whatever it is."""
     shared_buffers_mb: Annotated[int, Field(ge=16, le=8_192)] = 128
+    """Of each PostgreSQL server."""
     checkpoint_timeout_s: Annotated[int, Field(ge=30, le=86_400)] = 900
+    """By default longer than a run, so that no checkpoint falls into it."""
     max_wal_size_mb: Annotated[int, Field(ge=64, le=65_536)] = 2_048
+    """As much WAL makes a checkpoint, and is kept for a standby that fell behind."""
     autovacuum: bool = False
     """Off by default so that two runs do the same housekeeping; runs here are shorter than a vacuum cycle."""
 
 
 class Broker(_Frozen):
     kind: Literal["redis_streams", "rabbitmq"] = "redis_streams"
-    """Which broker; for RabbitMQ its URL is read from FEEDTWIN_RABBITMQ_URL."""
+    """Redis Streams, or RabbitMQ: the server that FEEDTWIN_RABBITMQ_URL names, else the installed one."""
 
 
 class Workers(_Frozen):
     processes: Annotated[int, Field(ge=1, le=16)] = 1
+    """Fan-out workers; each handles one post at a time."""
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Followers pushed per pipelined batch."""
     wait_per_batch_s: NonNegative = 0.0
@@ -172,6 +190,7 @@ class Relay(_Frozen):
     interval_s: Positive = 0.02
     """Pause between two polls of the outbox that found less than a full batch."""
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Messages moved to the broker at once, at most."""
 
 
 class Rig(_Frozen):
@@ -200,6 +219,7 @@ class Policies(_Frozen):
     """The decisions; each is a plain function in `model.policy`, called by the model and the backend alike."""
 
     fanout: Literal["push", "pull", "hybrid"] = "hybrid"
+    """New posts are pushed to the followers' timelines, pulled by the readers, or either, depending on the author."""
     celebrity_threshold_followers: Annotated[int, Field(ge=0)] = 500
     """hybrid: authors with at least this many followers are not pushed; readers merge their posts in."""
     timeline_cap: Annotated[int, Field(ge=1, le=5_000)] = 200
@@ -226,39 +246,54 @@ class Fault(_Frozen):
     """Something that goes wrong at `at_s` and is undone `duration_s` later."""
 
     kind: FaultKind
+    """What goes wrong."""
     at_s: NonNegative
+    """Since the start of the run."""
     duration_s: NonNegative = 0.0
+    """How long it lasts."""
     target: Annotated[int, Field(ge=0)] = 0
+    """Which standby, worker or shard, counted from 0."""
     value: NonNegative = 0.0
+    """Seconds of delay, for `standby_delay`."""
 
 
 class Slos(_Frozen):
     """What the platform promises; None means no promise."""
 
     latency_p99_s: Mapping[Endpoint, Positive] = {}
+    """By endpoint; those that are not named have no objective."""
     delivery_p99_s: Positive | None = None
+    """From the commit of a post to its arrival in a timeline."""
     replica_lag_p99_s: Positive | None = None
+    """How far a standby is behind."""
 
 
 class Cost(_Frozen):
     """Prices per hour in any one currency."""
 
     api_process_per_h: NonNegative = 0.05
+    """One API process."""
     redis_shard_per_h: NonNegative = 0.08
+    """One Redis shard."""
     postgres_server_per_h: NonNegative = 0.20
+    """One PostgreSQL server, primary or standby."""
     worker_process_per_h: NonNegative = 0.05
+    """One worker process."""
 
 
 class Scenario(_Frozen):
     """One scenario file, validated. Load with `Scenario.load`, vary with `scenario.with_`."""
 
     version: Literal[1] = 1
+    """Of the format."""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    """Lower-case letters, digits and hyphens."""
     question: str = ""
     """The question that the scenario answers, in one sentence."""
     description: str = ""
     """What to look at in the result."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    """Root of every random number: the population, the requests, the service times."""
     duration_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """How long requests are offered, the warm-up included."""
     warmup_s: NonNegative = 5.0
