@@ -201,7 +201,7 @@ def _print_regression(result: Regression) -> None:
         for kind, count in kinds.items():
             console.print(f"failed in the {side}: {count} of {result.requests} ({kind.replace('_', ' ')})")
     if result.fails_more:
-        console.print(f"[bold red]the candidate fails more often[/]")
+        console.print("[bold red]the candidate fails more often[/]")
     slower = any(line.verdict == "slower" for line in result.lines)
     verdict = "[bold red]slower[/]" if slower else "[green]not slower[/]"
     console.print(f"the candidate is {verdict} (threshold {result.threshold:g}, {result.slices} slices each)")

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from loadtests.cores import on_core
-from loadtests.measure import reporters_of, wait_until_drained
+from loadtests.drain import wait_until_drained
 from loadtests.process import GeneratorOptions, GeneratorProcess
 from loadtests.records import OpenArrivals, Records
 from loadtests.roles import RoleMeter, RoleUsage
-from loadtests.telemetry import Documents, read_all
+from loadtests.telemetry import Documents, read_all, reporters_of
 from model.analysis.fit import Slice, Visits
 from model.spec import ENDPOINTS, Scenario
 from model.spec.scenario import Mix

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from model.runs.builder import RunBuilder
 from model.spec.errors import MachineError
 from model.spec.steps import STEPS, Process
+from real_backend.stack import Stack
 from real_backend.telemetry import deliveries_path, telemetry_path
 
 _HTTP_TIMEOUT_S = 10.0
@@ -32,6 +33,16 @@ class Reporter:
     kind: Process
     url: str = ""
     pid: int = 0
+
+
+def reporters_of(stack: Stack) -> list[Reporter]:
+    """The stack's processes that keep telemetry."""
+    urls = dict(zip((f"api{i}" for i in range(len(stack.urls.api))), stack.urls.api, strict=True))
+    return [
+        Reporter(info.name, info.kind, url=urls.get(info.name, ""), pid=info.pids[0])
+        for info in stack.processes
+        if info.kind in (Process.API, Process.RELAY, Process.WORKER)
+    ]
 
 
 Documents = dict[str, dict[str, Any]]
