@@ -1,8 +1,9 @@
 """What became of every new post, by reading the stores: nobody's word is taken for it.
 
 An *expected delivery* is a (post, follower) pair whose author the policy pushes and whose follower's timeline is
-materialized. It is *seen* when the timeline holds the post; *trimmed* when the timeline is full and the post is older
-than all of it (timelines are sorted, so it cannot have been dropped for another reason); else it is missing.
+materialized. It is *present* when the timeline holds the post; *trimmed* when the timeline is full and the post is older
+than all of it (timelines are sorted, so it cannot have been dropped for another reason); both are *seen*, else it is
+missing.
 A timeline that was materialized after the push is expected to hold the post as well: its rebuild must have found it.
 """
 
@@ -32,14 +33,19 @@ class AuditResult:
     posts_lost: int
     """Committed posts that none of their expected readers has: no timeline, or for a pulled author not his list."""
     deliveries_expected: int
-    deliveries_seen: int
+    deliveries_present: int
     deliveries_trimmed: int
     deliveries_duplicate: int
     """Further occurrences of a new post in one timeline."""
 
     @property
+    def deliveries_seen(self) -> int:
+        """Present in their timeline, or provably trimmed by its cap."""
+        return self.deliveries_present + self.deliveries_trimmed
+
+    @property
     def deliveries_missing(self) -> int:
-        return self.deliveries_expected - self.deliveries_seen - self.deliveries_trimmed
+        return self.deliveries_expected - self.deliveries_seen
 
     @property
     def complete(self) -> bool:
@@ -77,7 +83,7 @@ def audit(
 
     expected: Counter[int] = Counter()
     arrived: Counter[int] = Counter()
-    seen = trimmed = duplicate = 0
+    present = trimmed = duplicate = 0
     keys = {user: timeline_key(user) for user in expected_by_user}
     for user, entries in _lists(redis_urls, config, KEY_TIMELINE, keys):
         held = Counter(entry for entry in entries if entry > since_post_id)
@@ -86,7 +92,7 @@ def audit(
         for post in expected_by_user[user]:
             expected[post] += 1
             if post in held:
-                seen += 1
+                present += 1
             elif post < oldest:
                 trimmed += 1
             else:
@@ -101,7 +107,7 @@ def audit(
         posts_created=len(posts),
         posts_lost=lost,
         deliveries_expected=expected.total(),
-        deliveries_seen=seen,
+        deliveries_present=present,
         deliveries_trimmed=trimmed,
         deliveries_duplicate=duplicate,
     )

@@ -68,7 +68,7 @@ def state(stores: Stack, small_seed: SeedTables) -> Iterator[State]:
 def _counts(result: AuditResult) -> Mapping[str, int]:
     return {
         "expected": result.deliveries_expected,
-        "seen": result.deliveries_seen,
+        "present": result.deliveries_present,
         "trimmed": result.deliveries_trimmed,
         "missing": result.deliveries_missing,
         "duplicate": result.deliveries_duplicate,
@@ -82,7 +82,7 @@ def test_everything_in_place(state: State) -> None:
     result = state.audit()
     pairs = NEW * len(state.followers)
     assert _counts(result) == {
-        "expected": pairs, "seen": pairs, "trimmed": 0, "missing": 0, "duplicate": 0, "lost": 0
+        "expected": pairs, "present": pairs, "trimmed": 0, "missing": 0, "duplicate": 0, "lost": 0
     }  # fmt: skip
     assert result.complete
     assert result.posts_created == NEW
