@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test notebooks lint format types audit lock ci clean
+.PHONY: help setup demo test notebooks docs lint format types audit lock ci clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ notebooks: $(STAMP) ## run the notebooks; copies with their output go to out/not
 	@rm -rf out/notebooks && mkdir -p out/notebooks
 	@$(BIN)/jupytext --quiet --to ../out/notebooks//ipynb notebooks/*.py
 	@$(BIN)/python -m pytest --nbmake --overwrite --nbmake-timeout 600 --timeout 1200 -W default out/notebooks
+
+docs: $(STAMP) ## write what is derived from the code into docs/
+	@$(BIN)/python docs/generate.py
 
 lint: $(STAMP) ## ruff, import contracts, declared dependencies, dead code
 	$(BIN)/ruff check .
