@@ -1,9 +1,9 @@
 """What became of every new post, by reading the stores: nobody's word is taken for it.
 
 An *expected delivery* is a (post, follower) pair whose author the policy pushes and whose follower's timeline is
-materialized. It is *present* when the timeline holds the post; *trimmed* when the timeline is full and the post is older
-than all of it (timelines are sorted, so it cannot have been dropped for another reason); both are *seen*, else it is
-missing.
+materialized. It is *present* when the timeline holds the post; *trimmed* when the timeline is full and the post is
+older than all of it (timelines are sorted, so it cannot have been dropped for another reason); both are *seen*, else it
+is missing.
 A timeline that was materialized after the push is expected to hold the post as well: its rebuild must have found it.
 """
 

@@ -105,7 +105,7 @@ async def serve(config: BackendConfig) -> None:
     telemetry = Telemetry("relay", len(config.standby_urls))
     async with open_publisher(config) as publisher:
         if config.freeze_gc:
-            freeze_garbage()
+            freeze_garbage(collecting=True)
         config.ready_file("relay").touch()
         relay = Relay(config, publisher, telemetry)
         await until_signalled(relay.run(), TelemetryFile(telemetry, config.runtime_path).run())

@@ -48,7 +48,7 @@ class Service:
             await self.replicas.poll(standby)
         self._poll = asyncio.create_task(self.replicas.run())
         if self.config.freeze_gc:
-            freeze_garbage()
+            freeze_garbage(collecting=False)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -31,7 +31,7 @@ async def serve(config: BackendConfig, name: str) -> None:
         fan_out = FanOut(config, database, timelines.Timelines(shards, config.timeline_cap), log, telemetry)
         async with consuming(config, name, fan_out.deliver, fan_out.acknowledged):
             if config.freeze_gc:
-                freeze_garbage()
+                freeze_garbage(collecting=True)
             config.ready_file(name).touch()
             await until_signalled(TelemetryFile(telemetry, config.runtime_path).run())
     await shards.close()
