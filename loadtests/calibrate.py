@@ -63,6 +63,8 @@ BROKER_PRIOR = {
 
 HTTP, MESSAGE, ROUND = "api.http", "worker.overhead", "relay.overhead"
 OVERHEAD_PRIOR = {HTTP: Prior(100e-6), MESSAGE: Prior(300e-6), ROUND: Prior(100e-6)}
+POLL_PRIOR = Prior(150e-6, 0.0, DEFAULT_CV)
+"""A poll of a standby by the API: nearly all of it is the database client's, outside of the timed segment."""
 OVERHEAD_OF = {
     HTTP: tuple(f"api.{endpoint.value}.{part}" for endpoint in ENDPOINTS for part in ("receive", "respond")),
     MESSAGE: ("worker.receive", "worker.done"),
@@ -95,7 +97,7 @@ ROLES = (
             "react": _timed("react", "receive", "count", "respond"),
             "read_post": _timed("read_post", "receive", "fill", "store", "respond"),
             "http": _alike(HTTP),
-            "replay_poll": _alike("api.replay_poll", scale_sd=2.0),
+            "replay_poll": _alike("api.replay_poll"),
         },
         wake_s=25e-6,
         wake_sd_s=15e-6,
@@ -188,7 +190,7 @@ def calibrate(
     _refuse_untrusted(played)
     slices += [one.slice for one in played]
     on_progress("fitting", 0.95)
-    priors.update(_timed_segments(played))
+    priors.update({**_timed_segments(played), "api.replay_poll": POLL_PRIOR})
     fitted = {role.name: fit_role(role, priors, _prepared(slices, role, stack)) for role in _roles(stack)}
     calibration = _assemble(stack, scenario, fitted, priors, {
         "net.client": _no_wait(), "db.commit_flush": flush, "db.wal_ship": _no_wait(),
