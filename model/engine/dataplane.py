@@ -12,7 +12,7 @@ import numpy.typing as npt
 from model.engine import kernel, layout as c
 from model.engine.plant import Plant
 from model.engine.state import IntArray, State, empty_jobs, grown
-from model.rng.philox import purpose_key, u01
+from model.rng.philox import purpose_key
 from model.spec import InputError
 
 BACKGROUND_ENTITY = 1 << 40
@@ -53,7 +53,7 @@ def no_data() -> dict[str, Any]:
         "timeline_exists": flag, "timeline_length": short, "timeline_shard": np.zeros(1, np.uint8),
         "hot_shard": np.zeros(1, np.uint8), "pages": np.zeros((1, 1), np.int64), "page_head": short, "hot_row": short,
         "hot_pages": np.zeros((1, 1), np.int64), "hot_head": short, "post_cached": flag, "post_exists": flag,
-        "merge": one, "session_lsn": one, "replayed": one, "known": np.zeros((1, 1), np.int64), "replay_delay": one,
+        "session_lsn": one, "replayed": one, "known": np.zeros((1, 1), np.int64), "replay_delay": one,
         "ring_points": one, "ring_owners": short,
     }  # fmt: skip
 
@@ -118,7 +118,7 @@ class DataPlane:
             sessions=session_table,
             stalls=np.array([0.0, -1.0]),
             job_page=np.zeros((len(jobs), max(1, int(values[c.SET_PAGE]))), np.int64),
-            scratch=np.zeros((3, shards), np.int64),
+            scratch=np.zeros(shards, np.int64),
             settings=values,
             **(data or no_data()),
         )
@@ -128,12 +128,14 @@ class DataPlane:
         self.state.x[c.X_BLOCK_DONE] = 0 if blocks is not None else 1
         if stalls is not None and stalls[0] > 0:
             self._start_stalls(stalls[0], plant.wait_rows[stalls[1]], steps + tables)
+        s = self.state
         for job, entry in zip(plant.backgrounds, backgrounds, strict=True):
-            kernel.spawn_background(self.state, entry, job.lane, job.server, 0)
+            kernel.spawn_background(s.x, s.heap, s.jobs, entry, job.lane, job.server)
         if sessions is not None:
             for session in range(session_table.shape[1]):
                 self._ensure_room()
-                kernel.open_session(self.state, session, 0)
+                s = self.state
+                kernel.open_session(s.x, s.heap, s.jobs, s.sessions, s.entry, s.settings, session)
 
     @property
     def now_ns(self) -> int:
@@ -175,7 +177,10 @@ class DataPlane:
         self.state.stations[station, c.S_PAUSED] = 1
 
     def resume(self, station: int) -> None:
-        kernel.resume(self.state, station, self.now_ns)
+        s = self.state
+        kernel.resume(
+            s.x, s.heap, s.jobs, s.stations, s.hosts, s.program, s.costs, s.tables, s.keys, station, self.now_ns
+        )
 
     def slow_down(self, station: int, factor: float) -> None:
         """Multiply a station's service times from now on; 1 is normal."""
@@ -186,11 +191,7 @@ class DataPlane:
     def _start_stalls(self, rate_per_s: float, table: int, key: int) -> None:
         self.state.stalls[:] = (rate_per_s / 1e9, table)
         for host in range(len(self.plant.hosts)):
-            u = u01(self.state.keys[key + 1], host, 0, 0)
-            gap = int(-np.log(u) / self.state.stalls[0])
-            kernel.schedule(
-                self.state.x, self.state.heap, gap, kernel.tie_of(1 << 39, host, 0), kernel.STALL - 2 * host
-            )
+            kernel.start_stalls(self.state.x, self.state.heap, self.state.keys[key + 1], self.state.stalls[0], host)
 
     def _next_block(self) -> None:
         block = next(self._blocks, None)

@@ -6,16 +6,18 @@ server, pushed or pulled) are the functions of `model.policy`, the same that the
 
 from __future__ import annotations
 
+import numpy as np
 from numba.extending import register_jitable
 
+from model.engine import layout as c
 from model.engine.layout import (
     J_CURSOR, J_ENTITY, J_FLAG, J_ITEMS, J_LANE, J_LSN, J_OUTCOME, J_SERVER, J_SHARD, J_STAMP, J_TARGET,
-    J_USER, LOG_DELIVERY, LOG_OUTBOX, LOG_REPLICA, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT, M_NEXT,
+    J_USER, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT, M_NEXT,
     M_STAMP, Q_HEAD, Q_LENGTH, Q_PUT, Q_TAIL, SET_PAGE, SET_ROUTING, SET_STANDBYS, SET_TIMELINE_CAP, X_COMMITTED,
     X_EXPECTED, X_HITS, X_LOG, X_MISSES, X_POSTS, X_PRIMARY_READS, X_STALE_READS, X_STANDBY_READS,
 )  # fmt: skip
 from model.policy import routing, sharding
-from model.rng.compiled import njit
+from model.rng.compiled import subroutine
 
 # The shared functions stay plain Python for the backend; this only tells numba that it may compile them as they are.
 for shared in (sharding.hash64, sharding.key_hash, sharding.shard_of, routing.choose_server):
@@ -57,66 +59,80 @@ SPREAD_BATCH = 2  # followers of the current batch over their timelines' shards
 SPREAD_MISSING = 3  # posts of the page without a cached hash
 
 KEY_POST = sharding.KEY_POST
+# numba compiles a function again for each literal argument; numbers with a type are not literals.
+ZERO, ONE = np.int64(0), np.int64(1)
+LOG_DELIVERY, LOG_OUTBOX, LOG_REPLICA = np.int64(c.LOG_DELIVERY), np.int64(c.LOG_OUTBOX), np.int64(c.LOG_REPLICA)
 
 
-@njit
-def post_shard(s, post):  # type: ignore[no-untyped-def]
+# Helpers take only the tables they touch: every table that crosses a call costs the compiler half a dozen arguments.
+
+
+@subroutine
+def post_shard(ring_points, ring_owners, post):  # type: ignore[no-untyped-def]
     """Which Redis shard holds a post's hash."""
-    return shard_of(key_hash(KEY_POST, post), s.ring_points, s.ring_owners)
+    return shard_of(key_hash(KEY_POST, post), ring_points, ring_owners)
 
 
-@njit
-def append_log(s, kind, label, time, value, weight, ordinal):  # type: ignore[no-untyped-def]
-    row = s.x[X_LOG]
-    s.x[X_LOG] += 1
-    s.log[row, L_KIND] = kind
-    s.log[row, L_LABEL] = label
-    s.log[row, L_TIME] = time
-    s.log[row, L_VALUE] = value
-    s.log[row, L_WEIGHT] = weight
-    s.log[row, L_ORDINAL] = ordinal
+@subroutine
+def append_log(x, log, kind, label, time, value, weight):  # type: ignore[no-untyped-def]
+    """A row that no request answers for."""
+    row = log[x[X_LOG]]
+    x[X_LOG] += 1
+    row[L_KIND] = kind
+    row[L_LABEL] = label
+    row[L_TIME] = time
+    row[L_VALUE] = value
+    row[L_WEIGHT] = weight
+    row[L_ORDINAL] = 0
 
 
-@njit
-def choose_page(s, job):  # type: ignore[no-untyped-def]
-    """Merge the timeline's newest entries with the hot posts of pulled followees, newest (highest id) first."""
-    user = s.jobs[job, J_USER]
-    page = s.settings[SET_PAGE]
+@subroutine
+def keep_newest(row, count, post):  # type: ignore[no-untyped-def]
+    """Insert `post` among the first `count` of `row`, highest first; a full row loses its lowest. Returns the count."""
+    if count == len(row):
+        if post <= row[count - 1]:
+            return count
+        count -= 1
+    i = count
+    while i > 0 and row[i - 1] < post:
+        row[i] = row[i - 1]
+        i -= 1
+    row[i] = post
+    return count + 1
+
+
+@subroutine
+def choose_page(row, user, pages, page_head, length, hot_offsets, hot_authors, hot_row, hot_pages, hot_head):  # type: ignore[no-untyped-def]
+    """Merge the timeline's newest entries with the hot posts of pulled followees into `row`, newest (highest id) first;
+    the rest is 0. Returns the number of posts."""
     count = 0
-    width = s.pages.shape[1]
-    for k in range(min(width, s.timeline_length[user])):
-        post = s.pages[user, (s.page_head[user] - 1 - k) % width]
+    width = pages.shape[1]
+    for k in range(min(width, length)):
+        post = pages[user, (page_head[user] - 1 - k) % width]
         if post > 0:
-            s.merge[count] = post
-            count += 1
-    for k in range(s.hot_offsets[user], s.hot_offsets[user + 1]):
-        row = s.hot_row[s.hot_authors[k]]
-        width = s.hot_pages.shape[1]
+            count = keep_newest(row, count, post)
+    width = hot_pages.shape[1]
+    for k in range(hot_offsets[user], hot_offsets[user + 1]):
+        author = hot_row[hot_authors[k]]
         for i in range(width):
-            post = s.hot_pages[row, (s.hot_head[row] - 1 - i) % width]
-            if post <= 0 or count >= s.merge.shape[0]:
+            post = hot_pages[author, (hot_head[author] - 1 - i) % width]
+            if post <= 0:
                 break
-            s.merge[count] = post
-            count += 1
-    s.merge[:count].sort()
-    taken = min(page, count)
-    for k in range(taken):
-        s.job_page[job, k] = s.merge[count - 1 - k]
-    for k in range(taken, page):
-        s.job_page[job, k] = 0
-    return taken
+            count = keep_newest(row, count, post)
+    row[count:] = 0
+    return count
 
 
-@njit
+@subroutine
 def spread(s, job, which):  # type: ignore[no-untyped-def]
-    """Fill `scratch[0]` with the number of items per shard of a scatter."""
-    counts = s.scratch[0]
+    """Fill `scratch` with the number of items per shard of a scatter."""
+    counts = s.scratch
     counts[:] = 0
     if which == SPREAD_PAGE or which == SPREAD_MISSING:
         for k in range(s.settings[SET_PAGE]):
             post = s.job_page[job, k]
             if post > 0 and (which == SPREAD_PAGE or not s.post_cached[post]):
-                counts[post_shard(s, post)] += 1
+                counts[post_shard(s.ring_points, s.ring_owners, post)] += 1
     elif which == SPREAD_HOT:
         user = s.jobs[job, J_USER]
         for k in range(s.hot_offsets[user], s.hot_offsets[user + 1]):
@@ -128,58 +144,45 @@ def spread(s, job, which):  # type: ignore[no-untyped-def]
             counts[s.timeline_shard[s.followers[k]]] += 1
 
 
-@njit
-def deliver(s, job, now):  # type: ignore[no-untyped-def]
-    """The current batch of followers has the post: an entry for each timeline that exists."""
-    jobs = s.jobs
-    author = jobs[job, J_USER]
+@subroutine
+def deliver(jobs, job, settings, follower_offsets, followers, timeline_exists, timeline_length, pages, page_head):  # type: ignore[no-untyped-def]
+    """The current batch of followers has the post; returns how many of their timelines exist."""
     post = jobs[job, J_TARGET]
-    begin = s.follower_offsets[author] + jobs[job, J_CURSOR]
+    begin = follower_offsets[jobs[job, J_USER]] + jobs[job, J_CURSOR]
     delivered = 0
-    width = s.pages.shape[1]
+    width = pages.shape[1]
     for k in range(begin, begin + jobs[job, J_ITEMS]):
-        user = s.followers[k]
-        if s.timeline_length[user] < s.settings[SET_TIMELINE_CAP]:
-            s.timeline_length[user] += 1
-        s.pages[user, s.page_head[user] % width] = post
-        s.page_head[user] = (s.page_head[user] + 1) % width
-        if s.timeline_exists[user]:
+        user = followers[k]
+        if timeline_length[user] < settings[SET_TIMELINE_CAP]:
+            timeline_length[user] += 1
+        pages[user, page_head[user] % width] = post
+        page_head[user] = (page_head[user] + 1) % width
+        if timeline_exists[user]:
             delivered += 1
     jobs[job, J_CURSOR] += jobs[job, J_ITEMS]
-    s.x[X_EXPECTED] += delivered
-    if delivered > 0:
-        append_log(s, LOG_DELIVERY, 0, now, now - jobs[job, J_STAMP], delivered, jobs[job, J_ENTITY])
+    return delivered
 
 
-@njit
-def route(s, job, own_writes):  # type: ignore[no-untyped-def]
+@subroutine
+def route(x, jobs, job, settings, known, replayed, session_lsn, own_writes):  # type: ignore[no-untyped-def]
     """Choose the server of a read, and count what was chosen."""
-    jobs = s.jobs
-    lane = jobs[job, J_LANE]
-    lsn = s.session_lsn[jobs[job, J_USER]] if own_writes != 0 else 0
-    standbys = s.settings[SET_STANDBYS]
-    server = choose_server(s.settings[SET_ROUTING], lsn, s.known[lane, :standbys], jobs[job, J_ENTITY])
+    written = session_lsn[jobs[job, J_USER]]
+    standbys = settings[SET_STANDBYS]
+    seen = known[jobs[job, J_LANE], :standbys]
+    server = choose_server(settings[SET_ROUTING], written if own_writes != 0 else 0, seen, jobs[job, J_ENTITY])
     jobs[job, J_SERVER] = server
     if server < 0:
-        s.x[X_PRIMARY_READS] += 1
+        x[X_PRIMARY_READS] += 1
     else:
-        s.x[X_STANDBY_READS] += 1
-        if s.replayed[server] < s.session_lsn[jobs[job, J_USER]]:
-            s.x[X_STALE_READS] += 1
+        x[X_STANDBY_READS] += 1
+        if replayed[server] < written:
+            x[X_STALE_READS] += 1
 
 
-@njit
-def take(s, job, queue, most):  # type: ignore[no-untyped-def]
-    taken = min(s.queues[queue, Q_LENGTH], most)
-    s.jobs[job, J_ITEMS] = taken
-    s.jobs[job, J_FLAG] = 1 if taken > 0 else 0
-
-
-@njit
-def move(s, job, source, target, now):  # type: ignore[no-untyped-def]
-    """Relink the messages a relay has published; the outbox delay of each is logged."""
-    queues, messages = s.queues, s.messages
-    for _ in range(s.jobs[job, J_ITEMS]):
+@subroutine
+def move(x, queues, messages, log, source, target, count, now):  # type: ignore[no-untyped-def]
+    """Relink `count` messages that a relay has published; the outbox delay of each is logged."""
+    for _ in range(count):
         message = queues[source, Q_HEAD]
         queues[source, Q_HEAD] = messages[message, M_NEXT]
         if messages[message, M_NEXT] < 0:
@@ -193,10 +196,10 @@ def move(s, job, source, target, now):  # type: ignore[no-untyped-def]
         queues[target, Q_TAIL] = message
         queues[target, Q_LENGTH] += 1
         queues[target, Q_PUT] += 1
-        append_log(s, LOG_OUTBOX, 0, now, now - messages[message, M_STAMP], 1, 0)
+        append_log(x, log, LOG_OUTBOX, ZERO, now, now - messages[message, M_STAMP], ONE)
 
 
-@njit
+@subroutine
 def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0915
     """Apply effect `which` of `job` at `now` (ns)."""
     jobs = s.jobs
@@ -219,7 +222,10 @@ def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa
     elif which == E_HAS_HOT:
         jobs[job, J_FLAG] = 1 if s.hot_offsets[user + 1] > s.hot_offsets[user] else 0
     elif which == E_PAGE:
-        jobs[job, J_ITEMS] = choose_page(s, job)
+        jobs[job, J_ITEMS] = choose_page(
+            s.job_page[job], user, s.pages, s.page_head, s.timeline_length[user], s.hot_offsets, s.hot_authors,
+            s.hot_row, s.hot_pages, s.hot_head,
+        )  # fmt: skip
     elif which == E_PAGE_MISSING or which == E_PAGE_ITEMS or which == E_PAGE_FILL:
         items = 0
         for k in range(s.settings[SET_PAGE]):
@@ -232,7 +238,7 @@ def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa
         jobs[job, J_ITEMS] = items
         jobs[job, J_FLAG] = 1 if items > 0 else 0
     elif which == E_POST_LOOKUP:
-        jobs[job, J_SHARD] = post_shard(s, target)
+        jobs[job, J_SHARD] = post_shard(s.ring_points, s.ring_owners, target)
         jobs[job, J_FLAG] = 0 if s.post_cached[target] else 1
     elif which == E_POST_FILL:
         s.post_cached[target] = True
@@ -241,7 +247,7 @@ def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa
         if not s.post_exists[target]:
             jobs[job, J_OUTCOME] = 1
     elif which == E_ROUTE:
-        route(s, job, a)
+        route(s.x, jobs, job, s.settings, s.known, s.replayed, s.session_lsn, a)
     elif which == E_PRIMARY:
         jobs[job, J_SERVER] = -1
     elif which == E_COMMIT:
@@ -254,13 +260,15 @@ def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa
     elif which == E_REPLAYED:
         server = jobs[job, J_SERVER]
         s.replayed[server] = max(s.replayed[server], jobs[job, J_LSN])
-        append_log(s, LOG_REPLICA, server, now, now - jobs[job, J_STAMP], 1, 0)
+        append_log(s.x, s.log, LOG_REPLICA, server, now, now - jobs[job, J_STAMP], ONE)
     elif which == E_LEARN:
         s.known[jobs[job, J_LANE], jobs[job, J_SERVER]] = s.replayed[jobs[job, J_SERVER]]
     elif which == E_TAKE:
-        take(s, job, a, b)
+        taken = min(s.queues[a, Q_LENGTH], b)
+        jobs[job, J_ITEMS] = taken
+        jobs[job, J_FLAG] = 1 if taken > 0 else 0
     elif which == E_MOVE:
-        move(s, job, a, b, now)
+        move(s.x, s.queues, s.messages, s.log, a, b, jobs[job, J_ITEMS], now)
     elif which == E_FULL:
         jobs[job, J_FLAG] = 1 if jobs[job, J_ITEMS] >= a else 0
     elif which == E_FOLLOWERS:
@@ -271,7 +279,13 @@ def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa
         jobs[job, J_ITEMS] = min(left, a)
         jobs[job, J_FLAG] = 1 if left > 0 else 0
     elif which == E_DELIVER:
-        deliver(s, job, now)
+        delivered = deliver(
+            jobs, job, s.settings, s.follower_offsets, s.followers, s.timeline_exists, s.timeline_length, s.pages,
+            s.page_head,
+        )  # fmt: skip
+        s.x[X_EXPECTED] += delivered
+        if delivered > 0:
+            append_log(s.x, s.log, LOG_DELIVERY, ZERO, now, now - jobs[job, J_STAMP], delivered)
     elif which == E_HOT_SHARD:
         jobs[job, J_SHARD] = s.hot_shard[user]
     elif which == E_HOT_DELIVER:

@@ -6,10 +6,10 @@ node's children in one or two cache lines.
 
 from __future__ import annotations
 
-from model.rng.compiled import njit
+from model.rng.compiled import inlined
 
 
-@njit
+@inlined
 def heap_push(heap, size, time, tie, what):  # type: ignore[no-untyped-def]
     """Insert into a heap of `size` rows; the caller increments the size."""
     i = size
@@ -26,7 +26,7 @@ def heap_push(heap, size, time, tie, what):  # type: ignore[no-untyped-def]
     heap[i, 2] = what
 
 
-@njit
+@inlined
 def heap_replace_root(heap, size, time, tie, what):  # type: ignore[no-untyped-def]
     """Put a row in place of the root, whose event has been taken, and sift it down."""
     i = 0
@@ -51,7 +51,7 @@ def heap_replace_root(heap, size, time, tie, what):  # type: ignore[no-untyped-d
     heap[i, 2] = what
 
 
-@njit
+@inlined
 def heap_pop(heap, size):  # type: ignore[no-untyped-def]
     """Remove the root; the caller decrements the size."""
     last = size - 1

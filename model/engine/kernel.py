@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from model.engine.effects import effect, spread
 from model.engine.heap import heap_pop, heap_push, heap_replace_root
 from model.engine.layout import (
@@ -28,7 +30,7 @@ from model.engine.layout import (
     X_JOB_FREE, X_LOG, X_MESSAGE_COUNT, X_MESSAGE_FREE, X_NOW, X_ORDINAL, X_WATCHED,
 )  # fmt: skip
 from model.engine.tables import table_value
-from model.rng.compiled import njit
+from model.rng.compiled import inlined, njit, subroutine
 from model.rng.philox import u01
 
 NEVER = 1 << 62
@@ -37,18 +39,22 @@ MARGIN = 8192
 event is a flush that releases every open transaction (a pool's connections), each starting its replication."""
 LOG_MARGIN = 1 << 14
 """The same for the log: a relay moves one batch of messages, at most 10 000, at once."""
+# numba compiles a function again for each literal argument; numbers with a type are not literals.
+ZERO = np.int64(0)
+STALL_ENTITY = np.int64(1 << 39)
+LAST_BRANCH = np.int64(255)
 STALL = -1
 FLUSH = -2
 """Event codes below zero: STALL - 2 * host, FLUSH - 2 * station."""
 
 
-@njit
+@inlined
 def tie_of(entity, operation, branch):  # type: ignore[no-untyped-def]
     """Order among events of one instant: by entity, then step, then branch."""
     return (entity << 22) | (operation << 8) | branch
 
 
-@njit
+@inlined
 def start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, setup):  # type: ignore[no-untyped-def]
     """Begin the service of `job` at `station` after `setup` ns and schedule its end."""
     pc = jobs[job, J_PC]
@@ -72,7 +78,7 @@ def start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station,
     schedule(x, heap, end, tie_of(jobs[job, J_ENTITY], pc, jobs[job, J_BRANCH]), job)
 
 
-@njit
+@inlined
 def schedule(x, heap, time, tie, what):  # type: ignore[no-untyped-def]
     """Add an event; the first one after an event was taken replaces the root instead of sifting twice."""
     if x[X_HEAP] < 0:  # the root is a hole
@@ -83,7 +89,7 @@ def schedule(x, heap, time, tie, what):  # type: ignore[no-untyped-def]
         x[X_HEAP] += 1
 
 
-@njit
+@inlined
 def enqueue_task(stations, hosts, jobs, host, task):  # type: ignore[no-untyped-def]
     """Append to the host's run queue: a task is a loop (its station) or, above them, one job."""
     tail = hosts[host, H_TAIL]
@@ -101,7 +107,7 @@ def enqueue_task(stations, hosts, jobs, host, task):  # type: ignore[no-untyped-
     hosts[host, H_TAIL] = task
 
 
-@njit
+@inlined
 def pop_waiting(stations, jobs, station):  # type: ignore[no-untyped-def]
     """Take the first job of a station's queue."""
     job = stations[station, S_HEAD]
@@ -112,7 +118,7 @@ def pop_waiting(stations, jobs, station):  # type: ignore[no-untyped-def]
     return job
 
 
-@njit
+@inlined
 def push_waiting(stations, jobs, station, job):  # type: ignore[no-untyped-def]
     jobs[job, J_NEXT] = -1
     tail = stations[station, S_TAIL]
@@ -124,7 +130,7 @@ def push_waiting(stations, jobs, station, job):  # type: ignore[no-untyped-def]
     stations[station, S_LENGTH] += 1
 
 
-@njit
+@inlined
 def dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now):  # type: ignore[no-untyped-def]
     """Give free cores of a host to the tasks that wait, in order; a stopped process gives its turn up."""
     count = stations.shape[0]
@@ -138,23 +144,20 @@ def dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host,
             if stations[task, S_PAUSED] != 0:
                 stations[task, S_STATE] = STOPPED
                 continue
-            hosts[host, H_FREE] -= 1
-            stations[task, S_STATE] = RUNNING
-            stations[task, S_WAKES] += 1
-            stations[task, S_GATE] = stations[task, S_LENGTH]
-            job = pop_waiting(stations, jobs, task)
-            setup = stations[task, S_WAKE_NS]
-            start(x, heap, jobs, stations, hosts, program, costs, tables, keys, task, job, now, setup)
+            station = task
+            stations[station, S_STATE] = RUNNING
+            stations[station, S_GATE] = stations[station, S_LENGTH]
+            job = pop_waiting(stations, jobs, station)
         else:
             job = task - count
             station = jobs[job, J_STATION]
-            hosts[host, H_FREE] -= 1
-            stations[station, S_WAKES] += 1
-            setup = stations[station, S_WAKE_NS]
-            start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, setup)
+        hosts[host, H_FREE] -= 1
+        stations[station, S_WAKES] += 1
+        setup = stations[station, S_WAKE_NS]
+        start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, setup)
 
 
-@njit
+@inlined
 def visit(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now):  # type: ignore[no-untyped-def]
     """A job comes to a station that serves."""
     jobs[job, J_STATION] = station
@@ -163,7 +166,7 @@ def visit(x, heap, jobs, stations, hosts, program, costs, tables, keys, station,
     if kind == K_FIFO:
         if stations[station, S_BUSY] < stations[station, S_SERVERS] and stations[station, S_PAUSED] == 0:
             stations[station, S_BUSY] += 1
-            start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, 0)
+            start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, ZERO)
         else:
             push_waiting(stations, jobs, station, job)
         return
@@ -182,38 +185,33 @@ def visit(x, heap, jobs, stations, hosts, program, costs, tables, keys, station,
     dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now)
 
 
-@njit
+@inlined
 def go_on(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, now):  # type: ignore[no-untyped-def]
     """A station whose job has just left takes the next one."""
     kind = stations[station, S_KIND]
+    more = stations[station, S_LENGTH] > 0
+    setup = ZERO
     if kind == K_FIFO:
-        if stations[station, S_LENGTH] > 0 and stations[station, S_PAUSED] == 0:
-            job = pop_waiting(stations, jobs, station)
-            start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, 0)
-        else:
+        if not more or stations[station, S_PAUSED] != 0:
             stations[station, S_BUSY] -= 1
-        return
-    host = stations[station, S_HOST]
-    if kind == K_LOOP and stations[station, S_PAUSED] == 0:
+            return
+    elif kind == K_LOOP and stations[station, S_PAUSED] == 0 and more:
         stations[station, S_GATE] -= 1
-        if stations[station, S_GATE] > 0:
-            job = pop_waiting(stations, jobs, station)
-            start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, 0)
-            return
-        if stations[station, S_LENGTH] > 0:
+        if stations[station, S_GATE] <= 0:
             stations[station, S_GATE] = stations[station, S_LENGTH]
-            job = pop_waiting(stations, jobs, station)
             setup = stations[station, S_POLL_NS]
-            start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, setup)
-            return
-        stations[station, S_STATE] = BLOCKED
-    elif kind == K_LOOP:
-        stations[station, S_STATE] = STOPPED if stations[station, S_LENGTH] > 0 else BLOCKED
-    hosts[host, H_FREE] += 1
-    dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now)
+    else:
+        if kind == K_LOOP:
+            stations[station, S_STATE] = STOPPED if more else BLOCKED
+        host = stations[station, S_HOST]
+        hosts[host, H_FREE] += 1
+        dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now)
+        return
+    job = pop_waiting(stations, jobs, station)
+    start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, setup)
 
 
-@njit
+@inlined
 def new_job(x, jobs, now):  # type: ignore[no-untyped-def]
     """A cleared row of the job table."""
     job = x[X_JOB_FREE]
@@ -228,15 +226,15 @@ def new_job(x, jobs, now):  # type: ignore[no-untyped-def]
     return job
 
 
-@njit
+@inlined
 def free_job(x, jobs, job):  # type: ignore[no-untyped-def]
     jobs[job, J_NEXT] = x[X_JOB_FREE]
     x[X_JOB_FREE] = job
     x[X_JOB_COUNT] -= 1
 
 
-@njit
-def member(jobs, stations, settings, job, first, selector, size):  # type: ignore[no-untyped-def]
+@inlined
+def member(jobs, settings, job, first, selector, size):  # type: ignore[no-untyped-def]
     """Which station of a group serves this job."""
     if selector == SEL_FIRST:
         return first
@@ -251,7 +249,7 @@ def member(jobs, stations, settings, job, first, selector, size):  # type: ignor
     return first + jobs[job, J_LANE] * settings[SET_SERVERS] + jobs[job, J_SERVER] + 1
 
 
-@njit
+@subroutine
 def take_message(x, jobs, messages, queue_row, job):  # type: ignore[no-untyped-def]
     """Move the head message of a queue into a job."""
     message = queue_row[Q_HEAD]
@@ -270,7 +268,7 @@ def take_message(x, jobs, messages, queue_row, job):  # type: ignore[no-untyped-
     x[X_MESSAGE_COUNT] -= 1
 
 
-@njit
+@subroutine
 def begin_flush(x, heap, jobs, stations, tables, keys, first_table_key, station, now):  # type: ignore[no-untyped-def]
     """Group commit: one flush covers all that wait; those who come meanwhile wait for the next."""
     head = stations[station, S_HEAD]
@@ -281,11 +279,11 @@ def begin_flush(x, heap, jobs, stations, tables, keys, first_table_key, station,
     stations[station, S_BUSY] = 1
     table = stations[station, S_TABLE]
     entity = jobs[head, J_ENTITY]
-    u = u01(keys[first_table_key + table], entity, jobs[head, J_ATTEMPT], 0)
+    u = u01(keys[first_table_key + table], entity, jobs[head, J_ATTEMPT], ZERO)
     duration = int(table_value(tables, table, u) + 0.5)
     stations[station, S_BUSY_NS] += duration
     stations[station, S_VISITS] += 1
-    schedule(x, heap, now + duration, tie_of(entity, jobs[head, J_PC], 255), FLUSH - 2 * station)
+    schedule(x, heap, now + duration, tie_of(entity, jobs[head, J_PC], LAST_BRANCH), FLUSH - 2 * station)
 
 
 @njit
@@ -351,11 +349,11 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 hosts[host, H_STALL_COUNT] += 1
                 ordinal = hosts[host, H_STALL_COUNT]
                 table = int(s.stalls[1])
-                length = int(table_value(tables, table, u01(keys[n_costs + n_tables], host, 0, ordinal)))
+                length = int(table_value(tables, table, u01(keys[n_costs + n_tables], host, ZERO, ordinal)))
                 hosts[host, H_STALL_NS] += length
                 hosts[host, H_STALL_UNTIL] = now + length
-                gap = int(-math.log(u01(keys[n_costs + n_tables + 1], host, 0, ordinal)) / s.stalls[0])
-                schedule(x, heap, now + length + gap, tie_of(1 << 39, host, 0), what)
+                gap = int(-math.log(u01(keys[n_costs + n_tables + 1], host, ZERO, ordinal)) / s.stalls[0])
+                schedule(x, heap, now + length + gap, tie_of(STALL_ENTITY, host, ZERO), what)
             else:  # FLUSH - 2 * station
                 station = (FLUSH - what) // 2
                 job = stations[station, S_FLIGHT]
@@ -395,7 +393,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 a = program[pc, 1]
                 b = program[pc, 2]
                 if code == OP_SERVE:
-                    station = member(jobs, stations, settings, job, a, b, program[pc, 4])
+                    station = member(jobs, settings, job, a, b, program[pc, 4])
                     visit(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now)
                     break
                 if code == OP_EFFECT:
@@ -417,7 +415,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     jobs[job, J_ATTEMPT] += b
                     continue
                 elif code == OP_ACQUIRE:
-                    pool = member(jobs, stations, settings, job, a, b, 0)
+                    pool = member(jobs, settings, job, a, b, ZERO)
                     if stations[pool, S_BUSY] < stations[pool, S_SERVERS]:
                         stations[pool, S_BUSY] += 1
                     else:
@@ -425,7 +423,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         push_waiting(stations, jobs, pool, job)
                         break
                 elif code == OP_RELEASE:
-                    pool = member(jobs, stations, settings, job, a, b, 0)
+                    pool = member(jobs, settings, job, a, b, ZERO)
                     if stations[pool, S_LENGTH] > 0:
                         waiter = pop_waiting(stations, jobs, pool)
                         jobs[waiter, J_PC] += 1
@@ -442,8 +440,8 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 elif code == OP_SCATTER:
                     spread(s, job, a)
                     branches = 0
-                    for shard in range(s.scratch.shape[1]):
-                        items = s.scratch[0, shard]
+                    for shard in range(len(s.scratch)):
+                        items = s.scratch[shard]
                         if items == 0:
                             continue
                         child = new_job(x, jobs, now)
@@ -537,7 +535,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     if session < 0:
                         free_job(x, jobs, job)
                         break
-                    next_request(s, job, session, now)
+                    next_request(x, heap, jobs, s.sessions, s.entry, settings, job, session, now)
                     break
                 elif code == OP_EXIT:
                     free_job(x, jobs, job)
@@ -567,17 +565,16 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 return R_WATCH
 
 
-@njit
-def next_request(s, job, session, now):  # type: ignore[no-untyped-def]
+@subroutine
+def next_request(x, heap, jobs, sessions, entry, settings, job, session, now):  # type: ignore[no-untyped-def]
     """Closed mode: load a session's next request and think before it; past the last one the session ends."""
-    x, jobs = s.x, s.jobs
     k = jobs[job, J_CURSOR]
-    entity = session * s.sessions.shape[2] + k
-    if k >= s.sessions.shape[2]:
+    entity = session * sessions.shape[2] + k
+    if k >= sessions.shape[2]:
         free_job(x, jobs, job)
         return
-    endpoint = s.sessions[0, session, k]
-    arrival = now + s.sessions[3, session, k]
+    endpoint = sessions[0, session, k]
+    arrival = now + sessions[3, session, k]
     for column in range(JOB_COLUMNS):
         jobs[job, column] = 0
     jobs[job, J_PARENT] = -1
@@ -586,36 +583,42 @@ def next_request(s, job, session, now):  # type: ignore[no-untyped-def]
     jobs[job, J_CURSOR] = k + 1
     jobs[job, J_ENTITY] = entity
     jobs[job, J_ENDPOINT] = endpoint
-    jobs[job, J_USER] = s.sessions[1, session, k]
-    jobs[job, J_TARGET] = s.sessions[2, session, k]
-    jobs[job, J_LANE] = entity % s.settings[SET_LANES]
+    jobs[job, J_USER] = sessions[1, session, k]
+    jobs[job, J_TARGET] = sessions[2, session, k]
+    jobs[job, J_LANE] = entity % settings[SET_LANES]
     # The operation before an endpoint's entry is its arrival: it counts the request when it fires.
-    jobs[job, J_PC] = s.entry[endpoint] - 1
-    schedule(x, s.heap, arrival, tie_of(entity, jobs[job, J_PC], 0), job)
+    jobs[job, J_PC] = entry[endpoint] - 1
+    schedule(x, heap, arrival, tie_of(entity, jobs[job, J_PC], ZERO), job)
 
 
 @njit
-def open_session(s, session, now):  # type: ignore[no-untyped-def]
-    """Closed mode: a user comes, thinks and sends the first request."""
-    next_request(s, new_job(s.x, s.jobs, now), session, now)
+def open_session(x, heap, jobs, sessions, entry, settings, session):  # type: ignore[no-untyped-def]
+    """Closed mode: at time 0 a user comes, thinks and sends the first request."""
+    next_request(x, heap, jobs, sessions, entry, settings, new_job(x, jobs, ZERO), session, ZERO)
 
 
 @njit
-def spawn_background(s, pc, lane, server, now):  # type: ignore[no-untyped-def]
-    """Start a background loop (relay, worker, poll) at operation `pc`."""
-    job = new_job(s.x, s.jobs, now)
-    s.x[X_ENTITY] += 1
-    s.jobs[job, J_ENTITY] = s.x[X_ENTITY]
-    s.jobs[job, J_PC] = pc - 1
-    s.jobs[job, J_LANE] = lane
-    s.jobs[job, J_SERVER] = server
-    schedule(s.x, s.heap, now, tie_of(s.x[X_ENTITY], pc - 1, 0), job)
+def spawn_background(x, heap, jobs, pc, lane, server):  # type: ignore[no-untyped-def]
+    """Start a background loop (relay, worker, poll) at operation `pc`, at time 0."""
+    job = new_job(x, jobs, ZERO)
+    x[X_ENTITY] += 1
+    jobs[job, J_ENTITY] = x[X_ENTITY]
+    jobs[job, J_PC] = pc - 1
+    jobs[job, J_LANE] = lane
+    jobs[job, J_SERVER] = server
+    schedule(x, heap, ZERO, tie_of(x[X_ENTITY], pc - 1, ZERO), job)
 
 
 @njit
-def resume(s, station, now):  # type: ignore[no-untyped-def]
+def start_stalls(x, heap, key, rate_per_ns, host):  # type: ignore[no-untyped-def]
+    """Schedule the first stall of a host."""
+    gap = int(-math.log(u01(key, host, ZERO, ZERO)) / rate_per_ns)
+    schedule(x, heap, gap, tie_of(STALL_ENTITY, host, ZERO), STALL - 2 * host)
+
+
+@njit
+def resume(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, now):  # type: ignore[no-untyped-def]
     """A stopped process goes on."""
-    stations = s.stations
     stations[station, S_PAUSED] = 0
     if stations[station, S_KIND] == K_LOOP and stations[station, S_STATE] == STOPPED:
         if stations[station, S_LENGTH] == 0:
@@ -623,12 +626,10 @@ def resume(s, station, now):  # type: ignore[no-untyped-def]
             return
         stations[station, S_STATE] = RUNNABLE
         host = stations[station, S_HOST]
-        enqueue_task(stations, s.hosts, s.jobs, host, station)
-        dispatch(s.x, s.heap, s.jobs, stations, s.hosts, s.program, s.costs, s.tables, s.keys, host, now)
+        enqueue_task(stations, hosts, jobs, host, station)
+        dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now)
     elif stations[station, S_KIND] == K_FIFO:
         while stations[station, S_LENGTH] > 0 and stations[station, S_BUSY] < stations[station, S_SERVERS]:
             stations[station, S_BUSY] += 1
-            job = pop_waiting(stations, s.jobs, station)
-            start(
-                s.x, s.heap, s.jobs, stations, s.hosts, s.program, s.costs, s.tables, s.keys, station, job, now, 0
-            )  # fmt: skip
+            job = pop_waiting(stations, jobs, station)
+            start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, ZERO)

@@ -51,8 +51,7 @@ class State(NamedTuple):
     post_cached: npt.NDArray[np.bool_]  # [posts + 1]
     post_exists: npt.NDArray[np.bool_]  # [posts + 1]
     job_page: IntArray  # [jobs, page] posts a home read will fetch
-    scratch: IntArray  # [3, shards]
-    merge: IntArray  # work space of a merge
+    scratch: IntArray  # [shards] items of a scatter
     session_lsn: IntArray  # [users] commit a user must see
     replayed: IntArray  # [max(standbys, 1)] last commit replayed
     known: IntArray  # [lanes, max(standbys, 1)] as each API process knows it

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from model.engine.layout import TABLE_POINTS, TABLE_STRIDE
-from model.rng.compiled import njit
+from model.rng.compiled import inlined
 from model.spec.calibration import Wait
 
 CELLS = TABLE_POINTS - 1
 FloatArray = npt.NDArray[np.float64]
 
 
-@njit
+@inlined
 def table_value(tables, table, u):  # type: ignore[no-untyped-def]
     """The quantile at `u` in (0, 1) of row `table` of `tables` [n, TABLE_STRIDE]."""
     x = u * 1024.0

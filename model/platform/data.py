@@ -33,7 +33,6 @@ def platform_data(scenario: Scenario, seeds: SeedTables, posts_hint: int) -> dic
     hot_pages, hot_head = _newest_per_author(seeds, hot_rows, page)
     pages, head = _first_page(offsets, entries, page)
     hot_offsets, hot_authors = _hot_followees(seeds)
-    most_hot = int(np.diff(hot_offsets).max(initial=0))
     return {
         "follower_offsets": seeds.follower_offsets.astype(np.int64),
         "followers": seeds.followers.astype(np.int32),
@@ -51,7 +50,6 @@ def platform_data(scenario: Scenario, seeds: SeedTables, posts_hint: int) -> dic
         "hot_head": hot_head,
         "post_cached": cached,
         "post_exists": exists,
-        "merge": np.zeros((1 + most_hot) * page, np.int64),
         "session_lsn": np.zeros(users, np.int64),
         "replayed": np.zeros(max(1, standbys), np.int64),
         "known": np.zeros((max(platform.api.processes, platform.workers.processes), max(1, standbys)), np.int64),

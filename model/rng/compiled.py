@@ -1,7 +1,10 @@
 """Compilation with numba, cached on disk under a hash of every source that a kernel is made of.
 
 numba's own cache looks at one file at a time, so an edit in a callee's file would run stale. Here the cache folder's
-name is the hash of all engine, policy, rng and histogram sources and of the versions: an edited kernel is never found.
+name is the hash of all engine, policy and rng sources and of the versions: an edited kernel is never found.
+
+Kernels own no memory: every array belongs to Python, which holds it while they run. So they are compiled without
+numba's reference counting, whose atomic increments took half the time of an event when they were measured.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +23,14 @@ import numba
 from numba.core import config
 
 _ROOT = Path(__file__).resolve().parents[1]
-KERNEL_FOLDERS = ("rng", "policy", "engine", "runs")
+_PREFIX = "kernels-"
+_MODES = {"nogil": True, "_nrt": False, "error_model": "numpy", "no_cfunc_wrapper": True}
+_compiler: Any = numba.njit  # its stubs do not know all of these options
+KERNEL_FOLDERS = ("rng", "policy", "engine")
+KEPT_FOLDERS = 4
+"""Caches of other versions of the sources that stay on disk."""
+KEPT_S = 24 * 3600.0
+"""None is removed that was in use this lately: its process may still be compiling."""
 
 
 def source_hash() -> str:
@@ -31,18 +43,72 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels live: FEEDTWIN_CACHE_DIR, else the user's cache folder."""
+def cache_root() -> Path:
+    """Where the caches of all versions live: FEEDTWIN_CACHE_DIR, else the user's cache folder."""
     base = os.environ.get("FEEDTWIN_CACHE_DIR") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "feedtwin"
     )
-    return Path(base) / f"kernels-{source_hash()}"
+    return Path(base)
 
 
-config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
+def cache_folder() -> Path:
+    """Where the kernels of these sources are cached."""
+    return cache_root() / (_PREFIX + source_hash())
+
+
+def is_cached() -> bool:
+    """Whether the event loop has been compiled before; if not, the first simulation takes some seconds longer."""
+    return next(cache_folder().glob("**/*.advance-*.nbc"), None) is not None
+
+
+def prune(root: Path, *, keep: Path) -> None:
+    """Remove the caches of old sources in `root`: all but `keep`, the newest few and those in use lately.
+
+    Another process may do the same at the same time, or use what is kept.
+    """
+    folders = []
+    for folder in root.glob(_PREFIX + "*"):
+        try:
+            folders.append((folder.stat().st_mtime, folder))
+        except OSError:  # another process removed it
+            continue
+    folders.sort(reverse=True)
+    for used, folder in folders[KEPT_FOLDERS:]:
+        if folder != keep and time.time() - used > KEPT_S:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_cache() -> bool:
+    """Point numba to the cache folder, marking it as used; False where it cannot be written: then nothing is cached."""
+    folder = cache_folder()
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            prune(folder.parent, keep=folder)
+        os.utime(folder)
+    except OSError:
+        return False
+    config.CACHE_DIR = str(folder)
+    return os.access(folder, os.W_OK)
+
+
+_CACHED = _open_cache()
 
 
 def njit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile in nopython mode without the GIL, cached on disk. With NUMBA_DISABLE_JIT=1 the function stays plain."""
-    compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)(function)
+    """Compile a function that Python calls, in nopython mode, without the GIL, cached on disk. With NUMBA_DISABLE_JIT=1
+    it stays plain."""
+    compiled: Callable[..., Any] = _compiler(cache=_CACHED, **_MODES)(function)
+    return compiled
+
+
+def subroutine(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that only compiled code calls: no way in from Python, no cache of its own."""
+    compiled: Callable[..., Any] = _compiler(no_cpython_wrapper=True, **_MODES)(function)
+    return compiled
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A subroutine that goes into its callers' code; passing the tables would cost more than its work."""
+    compiled: Callable[..., Any] = _compiler(no_cpython_wrapper=True, forceinline=True, **_MODES)(function)
     return compiled

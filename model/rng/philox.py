@@ -12,7 +12,7 @@ import hashlib
 
 import numpy as np
 
-from model.rng.compiled import njit
+from model.rng.compiled import inlined
 
 _M0 = np.uint64(0xD2511F53)
 _M1 = np.uint64(0xCD9E8D57)
@@ -24,7 +24,7 @@ _11 = np.uint64(11)
 _TO_UNIT = 2.0**-53
 
 
-@njit
+@inlined
 def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     """Ten rounds over four 32-bit counters and two 32-bit keys, all held in uint64; returns four 32-bit words."""
     for _ in range(10):
@@ -36,7 +36,7 @@ def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@njit
+@inlined
 def u01(key, entity, attempt, draw):  # type: ignore[no-untyped-def]
     """A uniform number in (0, 1) with 53 random bits, for a 64-bit `key` from `purpose_key`."""
     e = np.uint64(entity)
