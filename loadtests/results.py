@@ -72,6 +72,7 @@ def run_of(
     add_steps(builder, seen.reporters, seen.before, seen.after)
     add_counters(builder, seen.reporters, seen.before, seen.after)
     builder.counters.update({name: float(value) for name, value in dataclasses.asdict(audited).items()})
+    builder.counters["deliveries_seen"] = float(audited.deliveries_seen)
     acknowledged = int(((records.endpoint == Endpoint.CREATE_POST.code) & (records.outcome == Outcome.OK)).sum())
     # A post that was acknowledged and is not in the database is as lost as one that reached nobody.
     builder.counters["posts_lost"] += max(acknowledged - audited.posts_created, 0)
