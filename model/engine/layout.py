@@ -194,4 +194,5 @@ SET_TIMELINE_CAP = 3
 SET_PAGE = 4
 SET_ROUTING = 5
 SET_STANDBYS = 6
-SETTINGS = 7
+SET_HORIZON_NS = 7  # closed mode: no request is sent from here on; 0 for never
+SETTINGS = 8

@@ -94,7 +94,8 @@ def create_post(standbys: int) -> Path:
     """The post and its outbox row in one transaction; then its metadata hash."""
     return (
         serve("api.create_post.receive", on="api"),
-        *transaction("db.post_insert", (Effect(e.E_POST_CREATED), Put("outbox")), standbys),
+        # A post's age counts from its row, as in the database: from before the flush of its commit.
+        *transaction("db.post_insert", (Effect(e.E_SINCE_VISIT), Effect(e.E_POST_CREATED), Put("outbox")), standbys),
         serve("api.create_post.store", on="api"),
         Effect(e.E_POST_LOOKUP),
         serve("redis.post_store", on="redis"),

@@ -109,4 +109,5 @@ def settings(scenario: Scenario) -> dict[int, int]:
         c.SET_PAGE: policies.page_size,
         c.SET_ROUTING: ROUTING_CODES[policies.replica_routing],
         c.SET_STANDBYS: platform.postgres.standbys,
+        c.SET_HORIZON_NS: int(np.rint(scenario.duration_s * 1e9)),
     }
