@@ -88,7 +88,7 @@ def _open_cache() -> bool:
         os.utime(folder)
     except OSError:
         return False
-    config.CACHE_DIR = str(folder)
+    config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     return os.access(folder, os.W_OK)
 
 

@@ -45,7 +45,7 @@ class RunBuilder:
         self._totals = KeyedSums(len(_TOTALS))
         self._lags: dict[tuple[LagKind, str], KeyedSums] = {}
         self._failures: dict[str, dict[str, int]] = {}
-        self._gauges: list[pl.DataFrame] = []
+        self._gauges: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
         self._steps: dict[tuple[str, str], list[int]] = {}
         self._sample = _Sample(sample_limit)
         self._next_ordinal = 0
@@ -131,12 +131,10 @@ class RunBuilder:
 
     def add_gauge(self, time_s: npt.ArrayLike, gauge: str, label: str, value: npt.ArrayLike) -> None:
         """One sample of a gauge, or many: arrays broadcast against each other."""
-        times, values = np.broadcast_arrays(np.atleast_1d(np.asarray(time_s, float)), np.asarray(value, float))
-        self._gauges.append(
-            pl.DataFrame({"time_s": times, "value": values}).select(
-                "time_s", pl.lit(gauge).alias("gauge"), pl.lit(label).alias("label"), "value"
-            )
-        )
+        times, values = np.broadcast_arrays(np.asarray(time_s, float), np.asarray(value, float))
+        known_times, known_values = self._gauges.setdefault((gauge, label), ([], []))
+        known_times.extend(times.ravel().tolist())
+        known_values.extend(values.ravel().tolist())
 
     def add_step(self, step: str, process: str, visits: int, items: int, residence_ns: int) -> None:
         """What one kind of process did at one step: visits, items in all, and time from arrival to departure in all."""
@@ -150,7 +148,7 @@ class RunBuilder:
             "latency": self._latency_table(),
             "totals": self._totals_table(),
             "lags": self._lags_table(),
-            "gauges": pl.concat([TABLES["gauges"].empty(), *self._gauges]),
+            "gauges": self._gauges_table(),
             "steps": _frame("steps", [(*key, *sums) for key, sums in self._steps.items()]),
             "requests": self._sample.table(),
         }
@@ -191,6 +189,13 @@ class RunBuilder:
         window, code = np.divmod(keys, _N_ENDPOINTS)
         columns = dict(zip(_TOTALS, sums.T, strict=True))
         return pl.DataFrame({"endpoint": _ENDPOINT_NAMES[code], "window": window, **columns})
+
+    def _gauges_table(self) -> pl.DataFrame:
+        parts = [TABLES["gauges"].empty()]
+        for (gauge, label), (times, values) in self._gauges.items():
+            frame = pl.DataFrame({"time_s": times, "value": values}, schema={"time_s": pl.Float64, "value": pl.Float64})
+            parts.append(frame.select("time_s", pl.lit(gauge).alias("gauge"), pl.lit(label).alias("label"), "value"))
+        return pl.concat(parts)
 
     def _lags_table(self) -> pl.DataFrame:
         parts = [TABLES["lags"].empty()]
