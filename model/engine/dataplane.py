@@ -62,7 +62,8 @@ class DataPlane:
     """The compiled half of a simulation.
 
     `advance(until_ns)` processes every event before that instant. What happened is handed to `on_log` as rows
-    int64 [n, LOG_COLUMNS] whenever the log is full, and by `drain`.
+    int64 [n, LOG_COLUMNS] whenever the log is full, and by `drain`. `capacity` is how many rows the tables of jobs,
+    messages and events begin with (at least `kernel.MARGIN`, the room that one event may need); they grow.
     """
 
     def __init__(
@@ -77,18 +78,21 @@ class DataPlane:
         stalls: tuple[float, str] | None = None,
         shards: int = 1,
         on_log: Callable[[IntArray], None] | None = None,
+        capacity: int = 2 * kernel.MARGIN,
     ) -> None:
         self.plant = plant
         compiler, entries, backgrounds = plant.compile()
         self._blocks = blocks or iter(())
+        self._queue_names = {row: name for name, row in plant.queues.items()}
         self._on_log = on_log or (lambda rows: None)
-        self.watch_fired = -1
+        self.watch_fired = ""
         values = np.zeros(c.SETTINGS, np.int64)
         values[c.SET_LANES] = 1
         for column, value in (settings or {}).items():
             values[column] = value
-        jobs = empty_jobs(1 << 14)
-        messages = np.zeros((1 << 14, c.MESSAGE_COLUMNS), np.int64)
+        capacity = max(capacity, kernel.MARGIN)
+        jobs = empty_jobs(capacity)
+        messages = np.zeros((capacity, c.MESSAGE_COLUMNS), np.int64)
         steps, tables = len(plant.costs), len(plant.tables)
         names = [*plant.step_names, *plant.wait_names, "stall", "stall gap"]
         session_table = np.zeros((4, 1, 0), np.int64)
@@ -96,7 +100,7 @@ class DataPlane:
             session_table = np.stack([sessions.endpoint, sessions.user, sessions.target, sessions.think_ns])
         self.state = State(
             x=np.zeros(c.SCALARS, np.int64),
-            heap=np.zeros((1 << 14, 3), np.int64),
+            heap=np.zeros((capacity, 3), np.int64),
             jobs=jobs,
             stations=np.array(plant.stations, np.int64).reshape(-1, c.STATION_COLUMNS),
             hosts=np.array(
@@ -113,7 +117,7 @@ class DataPlane:
             tables=np.array(plant.tables, np.float64).reshape(-1, c.TABLE_STRIDE),
             keys=np.array([purpose_key(seed, name) for name in names], np.int64),
             visits=np.zeros((steps, 3), np.int64),
-            todo=np.zeros(2 * (1 << 14) + kernel.MARGIN, np.int64),
+            todo=np.zeros(2 * capacity + kernel.MARGIN, np.int64),
             arrivals=np.zeros((4, 0), np.int64),
             sessions=session_table,
             stalls=np.array([0.0, -1.0]),
@@ -158,7 +162,7 @@ class DataPlane:
             elif reason == c.R_LOG:
                 self.drain()
             else:
-                self.watch_fired = int(self.state.x[c.X_WATCHED])
+                self.watch_fired = self._queue_names[int(self.state.x[c.X_WATCHED])]
                 return True
 
     def drain(self) -> None:
@@ -168,15 +172,21 @@ class DataPlane:
             self._on_log(self.state.log[:count].copy())
             self.state.x[c.X_LOG] = 0
 
+    def queue_length(self, queue: str) -> int:
+        """Messages that stand in a queue."""
+        return int(self.state.queues[self.plant.queues[queue], c.Q_LENGTH])
+
     def watch(self, queue: str, above: int) -> None:
-        """Stop the next `advance` once more than `above` messages stand in a queue."""
+        """Stop `advance` at the event after which more than `above` messages stand in a queue; once."""
         self.state.queues[self.plant.queues[queue], c.Q_WATCH] = above
 
     def pause(self, station: int) -> None:
         """Stop a process after the segment it is serving."""
+        self._require(station, "paused", c.K_FIFO, c.K_LOOP)
         self.state.stations[station, c.S_PAUSED] = 1
 
     def resume(self, station: int) -> None:
+        """Let a paused process go on."""
         s = self.state
         kernel.resume(
             s.x, s.heap, s.jobs, s.stations, s.hosts, s.program, s.costs, s.tables, s.keys, station, self.now_ns
@@ -184,9 +194,14 @@ class DataPlane:
 
     def slow_down(self, station: int, factor: float) -> None:
         """Multiply a station's service times from now on; 1 is normal."""
+        self._require(station, "slowed down", c.K_FIFO, c.K_LOOP, c.K_MULTI)
         if not (np.isfinite(factor) and factor > 0):
             raise InputError(f"slow_down factor is {factor}; it must be positive and finite")
         self.state.stations[station, c.S_SLOWDOWN_PPM] = round(factor * 1e6)
+
+    def _require(self, station: int, what: str, *kinds: int) -> None:
+        if self.state.stations[station, c.S_KIND] not in kinds:
+            raise InputError(f"station {self.plant.station_names[station]!r} cannot be {what}: it is no single process")
 
     def _start_stalls(self, rate_per_s: float, table: int, key: int) -> None:
         self.state.stalls[:] = (rate_per_s / 1e9, table)

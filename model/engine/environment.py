@@ -24,7 +24,7 @@ class Environment(simpy.Environment):
     def __init__(self, plane: DataPlane) -> None:
         super().__init__(0.0)
         self.plane = plane
-        self._watchers: dict[int, list[simpy.Event]] = {}
+        self._watchers: dict[str, list[tuple[int, simpy.Event]]] = {}
 
     def step(self) -> None:
         """Bring the data plane to the next control instant, then process that instant.
@@ -36,18 +36,32 @@ class Environment(simpy.Environment):
             raise EmptySchedule
         if self.plane.advance(round(upcoming * NS_PER_S)):
             # A watched queue stopped the data plane early: its event fires now, before the one we were heading for.
-            for event in self._watchers.pop(self.plane.watch_fired, []):
-                self._now = self.plane.now_ns / NS_PER_S
-                event.succeed(self._now)
+            self._now = self.plane.now_ns / NS_PER_S
+            self._notify(self.plane.watch_fired)
             return
         super().step()
 
     def queue_above(self, queue: str, length: int) -> simpy.Event:
-        """An event that fires as soon as more than `length` messages stand in a queue of the data plane."""
+        """An event that fires as soon as more than `length` messages stand in a queue of the data plane.
+
+        Its value is the time in seconds. It fires at once where that many stand there already.
+        """
         event = simpy.Event(self)
-        self._watchers.setdefault(self.plane.plant.queues[queue], []).append(event)
-        self.plane.watch(queue, length)
+        self._watchers.setdefault(queue, []).append((length, event))
+        self._notify(queue)
         return event
+
+    def _notify(self, queue: str) -> None:
+        """Fire the events of a queue that are due, and watch for the next one."""
+        standing = self.plane.queue_length(queue)
+        waiting = []
+        for length, event in self._watchers.get(queue, []):
+            if standing > length:
+                event.succeed(self._now)
+            else:
+                waiting.append((length, event))
+        self._watchers[queue] = waiting
+        self.plane.watch(queue, min((length for length, _ in waiting), default=-1))
 
     def run(self, until: Any = None) -> Any:
         """Run to `until` seconds (or an event, as in SimPy); the data plane is left at the same instant."""

@@ -20,11 +20,11 @@ from model.engine.layout import (
     JOB_COLUMNS, J_ARRIVED, J_ATTEMPT, J_BRANCH, J_CURSOR, J_ENDPOINT, J_ENTITY, J_FLAG, J_ITEMS, J_LANE, J_LSN,
     J_NEXT, J_OUTCOME, J_PARENT, J_PC, J_PENDING, J_READY, J_SERVER, J_SESSION, J_SHARD, J_STALL, J_STAMP, J_STATION,
     J_TARGET, J_USER, K_FIFO, K_LOOP, K_MULTI, LOG_REQUEST, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT,
-    M_ENTITY, M_NEXT, M_STAMP, M_TARGET, M_USER, OP_ACQUIRE, OP_BRANCH, OP_DELAY, OP_EFFECT, OP_END, OP_EXIT,
-    OP_FLUSH, OP_GET, OP_JOIN, OP_JUMP, OP_PUT, OP_RELEASE, OP_SCATTER, OP_SERVE, OP_SPAWN, OP_START, OP_UNTIL_STAMP,
-    Q_HEAD, Q_LENGTH, Q_PUT, Q_TAIL, Q_WAIT_HEAD, Q_WAIT_TAIL, Q_WATCH, RUNNABLE, RUNNING, R_GROW, R_LOG,
-    R_NEED_BLOCK, R_UNTIL, R_WATCH, SEL_FIRST, SEL_KEY, SEL_LANE, SEL_SERVER, SEL_SHARD, SET_HORIZON_NS, SET_LANES,
-    SET_SERVERS, SET_TIMEOUT_NS, STOPPED, S_BUSY, S_BUSY_NS, S_FLIGHT, S_GATE, S_HEAD, S_HOST, S_KIND, S_LENGTH, S_NEXT, S_PAUSED,
+    M_ENTITY, M_NEXT, M_STAMP, M_TARGET, M_USER, OP_ACQUIRE, OP_BRANCH, OP_DELAY, OP_EFFECT, OP_END, OP_EXIT, OP_FLUSH,
+    OP_GET, OP_JOIN, OP_JUMP, OP_PUT, OP_RELEASE, OP_SCATTER, OP_SERVE, OP_SPAWN, OP_START, OP_UNTIL_STAMP, Q_HEAD,
+    Q_LENGTH, Q_PUT, Q_TAIL, Q_WAIT_HEAD, Q_WAIT_TAIL, Q_WATCH, RUNNABLE, RUNNING, R_GROW, R_LOG, R_NEED_BLOCK,
+    R_UNTIL, R_WATCH, SEL_FIRST, SEL_KEY, SEL_LANE, SEL_SERVER, SEL_SHARD, SET_HORIZON_NS, SET_LANES, SET_SERVERS,
+    SET_TIMEOUT_NS, STOPPED, S_BUSY, S_BUSY_NS, S_FLIGHT, S_GATE, S_HEAD, S_HOST, S_KIND, S_LENGTH, S_NEXT, S_PAUSED,
     S_POLL_NS, S_SERVERS, S_SLOWDOWN_PPM, S_STATE, S_TABLE, S_TAIL, S_VISITS, S_WAKES, S_WAKE_NS, X_ARRIVAL,
     X_ARRIVALS, X_ARRIVED, X_BLOCK_DONE, X_COMPLETED, X_ENTITY, X_EVENTS, X_FAILED, X_HEAP, X_IN_FLIGHT, X_JOB_COUNT,
     X_JOB_FREE, X_LOG, X_MESSAGE_COUNT, X_MESSAGE_FREE, X_NOW, X_ORDINAL, X_WATCHED,
@@ -36,7 +36,9 @@ from model.rng.philox import u01
 NEVER = 1 << 62
 MARGIN = 8192
 """Free rows of jobs, messages and event list that one event may at most need; fewer make the loop return. The largest
-event is a flush that releases every open transaction (a pool's connections), each starting its replication."""
+event is a flush that releases `RELEASED` transactions, each starting its replication to several standbys."""
+RELEASED = 512
+"""Jobs that one event of a group commit lets go on; the rest follow in further events of the same instant."""
 LOG_MARGIN = 1 << 14
 """The same for the log: a relay moves one batch of messages, at most 10 000, at once."""
 # numba compiles a function again for each literal argument; numbers with a type are not literals.
@@ -357,7 +359,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
             else:  # FLUSH - 2 * station
                 station = (FLUSH - what) // 2
                 job = stations[station, S_FLIGHT]
-                while job >= 0:
+                while job >= 0 and pending < RELEASED:
                     cost = program[jobs[job, J_PC], 3]
                     visits[cost, 0] += 1
                     visits[cost, 2] += now - jobs[job, J_READY]
@@ -365,9 +367,13 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     todo[pending] = job
                     pending += 1
                     job = jobs[job, J_NEXT]
-                stations[station, S_BUSY] = 0
-                if stations[station, S_LENGTH] > 0:
+                stations[station, S_FLIGHT] = job
+                if job >= 0:
+                    schedule(x, heap, now, tie_of(jobs[job, J_ENTITY], jobs[job, J_PC], LAST_BRANCH), what)
+                elif stations[station, S_LENGTH] > 0:
                     begin_flush(x, heap, jobs, stations, tables, keys, n_costs, station, now)
+                else:
+                    stations[station, S_BUSY] = 0
         else:
             row = x[X_ARRIVAL]
             x[X_ARRIVAL] += 1
