@@ -103,12 +103,12 @@ def njit(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def subroutine(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that only compiled code calls: no way in from Python, no cache of its own."""
-    compiled: Callable[..., Any] = _compiler(no_cpython_wrapper=True, **_MODES)(function)
+    """Compile a function that compiled code calls: it needs no cache of its own."""
+    compiled: Callable[..., Any] = _compiler(**_MODES)(function)
     return compiled
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A subroutine that goes into its callers' code; passing the tables would cost more than its work."""
-    compiled: Callable[..., Any] = _compiler(no_cpython_wrapper=True, forceinline=True, **_MODES)(function)
+    compiled: Callable[..., Any] = _compiler(forceinline=True, **_MODES)(function)
     return compiled

@@ -20,8 +20,8 @@ _W0 = np.uint64(0x9E3779B9)
 _W1 = np.uint64(0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
-_11 = np.uint64(11)
-_TO_UNIT = 2.0**-53
+_12 = np.uint64(12)
+_TO_UNIT = 2.0**-52
 
 
 @inlined
@@ -38,11 +38,11 @@ def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 
 @inlined
 def u01(key, entity, attempt, draw):  # type: ignore[no-untyped-def]
-    """A uniform number in (0, 1) with 53 random bits, for a 64-bit `key` from `purpose_key`."""
+    """A uniform number in (0, 1), the centre of one of 2^52 cells, for a 64-bit `key` from `purpose_key`."""
     e = np.uint64(entity)
     k = np.uint64(key)
     a, b, _, _ = philox4x32(e & _LOW, e >> _32, np.uint64(draw) & _LOW, np.uint64(attempt) & _LOW, k & _LOW, k >> _32)
-    return (np.float64(((a << _32) | b) >> _11) + 0.5) * _TO_UNIT
+    return (np.float64(((a << _32) | b) >> _12) + 0.5) * _TO_UNIT
 
 
 def purpose_key(seed: int, purpose: str) -> int:
