@@ -71,7 +71,7 @@ LOG_DELIVERY, LOG_OUTBOX, LOG_REPLICA = np.int64(c.LOG_DELIVERY), np.int64(c.LOG
 @subroutine
 def post_shard(ring_points, ring_owners, post):  # type: ignore[no-untyped-def]
     """Which Redis shard holds a post's hash."""
-    return shard_of(key_hash(KEY_POST, post), ring_points, ring_owners)
+    return shard_of(key_hash(KEY_POST, int(post)), ring_points, ring_owners)
 
 
 @subroutine
