@@ -13,6 +13,7 @@ What each part identifies:
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -39,8 +40,12 @@ LOW_RATE_PER_S = 60.0
 LOW_SLICE_S = 4.0
 SLICE_S = 4.5
 IDLE_S = 3.0
-LOADS = (0.3, 0.5, 0.7)
-"""Utilisations aimed at with the pilot's cost per request; that cost falls with load, so what is reached is less."""
+LOADS = (0.3, 0.45, 0.6)
+"""Utilisations aimed at in the loaded slices."""
+WARMER = 0.6
+"""CPU per request under load over that of the low-rate pilot: warm caches, fewer wake-ups."""
+LOOSE_NOISE = 0.2
+"""Relative noise granted to the idle and the low-rate slices, whose caches are colder than those of any real load."""
 HIGHEST_UTILISATION = 0.6
 SHIP_COMMITS = 60
 POLL_SHARE = 0.1
@@ -72,8 +77,9 @@ OVERHEAD_OF = {
 }
 """What a process does for a request, a message or a round outside of every timed segment (parsing HTTP, the broker
 client, the event loop): fitted as a cost per visit, then shared out evenly among these steps."""
-TIMED_SD = 0.15
-"""Segments timed inside a process that is not pre-empted are CPU times already: theta only corrects them a little."""
+TIMED_SD = 0.3
+"""Segments timed inside a process that is not pre-empted are CPU times already, but contain some of what waking up
+costs: after a switch of processes they run with cold caches and an empty TLB. So theta may correct them, downwards."""
 
 
 def _alike(*steps: str, scale_sd: float = 1.0) -> Group:
@@ -99,8 +105,8 @@ ROLES = (
             "http": _alike(HTTP),
             "replay_poll": _alike("api.replay_poll"),
         },
-        wake_s=25e-6,
-        wake_sd_s=15e-6,
+        wake_s=60e-6,
+        wake_sd_s=60e-6,
         background=False,
     ),
     Role(
@@ -111,8 +117,8 @@ ROLES = (
             "post": _alike("redis.post_read", "redis.post_store", "redis.counter_increment", scale_sd=0.5),
             "fill": _alike("redis.timeline_store", "redis.posts_store", scale_sd=0.5),
         },
-        wake_s=8e-6,
-        wake_sd_s=5e-6,
+        wake_s=10e-6,
+        wake_sd_s=10e-6,
     ),
     Role(
         "primary.backends",
@@ -189,12 +195,13 @@ def calibrate(
     played = [*low, *loaded]
     _refuse_untrusted(played)
     slices += [one.slice for one in played]
+    slices, speed = _at_one_speed(slices, loose=1 + len(low))
     on_progress("fitting", 0.95)
     priors.update({**_timed_segments(played), "api.replay_poll": POLL_PRIOR})
     fitted = {role.name: fit_role(role, priors, _prepared(slices, role, stack)) for role in _roles(stack)}
     calibration = _assemble(stack, scenario, fitted, priors, {
         "net.client": _no_wait(), "db.commit_flush": flush, "db.wal_ship": _no_wait(),
-    }, meter.hiccups, slices)  # fmt: skip
+    }, meter.hiccups, slices, speed)  # fmt: skip
     ship = wait_of(np.maximum(0.0, np.array(visible) - _modelled_apply_s(calibration))) if visible else _no_wait()
     calibration = calibration.model_copy(update={"waits": {**calibration.waits, "db.wal_ship": ship}})
     client = _client_wait(calibration, low, graph)
@@ -238,12 +245,11 @@ def _loaded_slices(
     random = np.random.Generator(np.random.Philox(key=scenario.seed))
     plans: list[Plan] = []
     for endpoint, pilot in zip(ENDPOINTS, low, strict=True):
-        # Cost per request falls with load, so a rate computed from the pilot stays below the load it is meant for.
         used = sum(cpu for role, cpu in pilot.slice.cpu_s.items() if not role.endswith("other"))
         per_request = used / len(pilot.records)
         for load in random.permutation(LOADS)[:2]:
             seed = scenario.seed + 2_000 + len(plans)
-            plans.append(plan_slice(scenario, endpoint.value, load / per_request, SLICE_S, seed))
+            plans.append(plan_slice(scenario, endpoint.value, load / (WARMER * per_request), SLICE_S, seed))
     order = [plans[i] for i in random.permutation(len(plans))]
     share = iter(np.linspace(0.4, 0.92, len(order)))
     return play_slices(stack, order, graph, int(seeds.post_ids[-1]), lambda name: on_progress(name, float(next(share))))
@@ -286,6 +292,20 @@ def _timed_segments(played: Sequence[Played]) -> dict[str, Prior]:
     return priors
 
 
+def _at_one_speed(slices: Sequence[Slice], loose: int) -> tuple[list[Slice], float]:
+    """Slices with their speed relative to the median one, and that; the first `loose` ones are granted more noise."""
+    speeds = [one.speed for one in slices]
+    reference = float(np.median(speeds))
+    return [
+        dataclasses.replace(
+            one,
+            speed=one.speed / reference if reference and one.speed else 1.0,
+            noise=LOOSE_NOISE if number < loose else one.noise,
+        )
+        for number, one in enumerate(slices)
+    ], reference
+
+
 def _prepared(slices: Sequence[Slice], role: Role, stack: Stack) -> list[Slice]:
     """Add what no process counts itself: the replication of each commit, and which server a read went to."""
     standbys = len(stack.config.standby_urls)
@@ -299,7 +319,7 @@ def _prepared(slices: Sequence[Slice], role: Role, stack: Stack) -> list[Slice]:
         }
         own = {"db.wal_send": commits, "db.wal_apply": commits, **rounds}
         steps = {**one.steps, **{name: Visits(count) for name, count in own.items()}}
-        prepared.append(Slice(one.name, one.duration_s, one.cpu_s, one.wakes, steps))
+        prepared.append(dataclasses.replace(one, steps=steps))
     return prepared
 
 
@@ -311,6 +331,7 @@ def _assemble(
     waits: Mapping[str, Wait],
     hiccups: Hiccups | None,
     slices: Sequence[Slice],
+    speed: float,
 ) -> Calibration:
     scales: dict[str, Estimate] = {}
     for role in _roles(stack):
@@ -349,6 +370,7 @@ def _assemble(
         processes=processes,
         waits=dict(waits),
         stalls=_stalls(hiccups),
+        core_speed_per_s=speed,
         background_cpu_share=background,
         unidentified=tuple(name for found in fitted.values() for name in found.unidentified),
         diagnostics=_diagnostics(fitted, slices),
@@ -368,6 +390,7 @@ def _diagnostics(fitted: Mapping[str, Fitted], slices: Sequence[Slice]) -> dict[
                 "name": s.name,
                 "duration_s": round(s.duration_s, 3),
                 "utilisation": round(sum(s.cpu_s.values()) / s.duration_s, 4),
+                "core_speed": round(s.speed, 4),
             }
             for s in slices
         ],

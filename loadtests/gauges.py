@@ -16,6 +16,7 @@ from loadtests.queues import queue_of
 from model.runs.builder import RunBuilder
 from model.spec.steps import Process
 from real_backend.config import BackendConfig
+from real_backend.stack import spinner
 from real_backend.stack.usage import ProcessUsage
 
 INTERVAL_S = 0.25
@@ -73,6 +74,23 @@ class CpuSource:
             yield Sample("utilisation", kind.value, share)
             yield Sample("wakes_per_s", kind.value, wakes[kind])
         yield Sample("utilisation", HOST, sum(shares[kind] for kind in shares if kind in self._on_backend_core))
+
+    def close(self) -> None:
+        self._last = None
+
+
+class SpeedSource:
+    """The speed of the backend's core since the previous reading, in rounds of the rig's spinner per CPU second."""
+
+    def __init__(self, counts: Callable[[], tuple[int, float] | None]) -> None:
+        self._counts = counts
+        self._last: tuple[int, float] | None = None
+
+    def read(self, now_s: float) -> Iterable[Sample]:
+        last, self._last = self._last, self._counts()
+        speed = spinner.rounds_per_s(last, self._last)
+        if speed > 0:
+            yield Sample("core_speed_per_s", HOST, speed)
 
     def close(self) -> None:
         self._last = None

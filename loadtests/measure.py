@@ -10,7 +10,7 @@ from loadtests.arrivals import materialised
 from loadtests.cores import InterferenceMeter, on_core
 from loadtests.drain import wait_until_drained
 from loadtests.faults import FaultInjector
-from loadtests.gauges import CpuSource, GaugeSampler, OutboxSource, QueueSource, ReplicaLagSource, Source
+from loadtests.gauges import CpuSource, GaugeSampler, OutboxSource, QueueSource, ReplicaLagSource, Source, SpeedSource
 from loadtests.hiccup import HiccupMeter
 from loadtests.process import GeneratorOptions, GeneratorProcess, Progress
 from loadtests.records import ClosedSessions, OpenArrivals
@@ -131,6 +131,7 @@ def sources_of(stack: Stack) -> list[Source]:
     on_backend_core = frozenset(kind for kind in Process if stack.rig.core_of(kind) == stack.rig.backend_core)
     return [
         CpuSource(stack.sample, kinds, on_backend_core),
+        SpeedSource(stack.spinner_counts),
         OutboxSource(stack.urls.postgres),
         QueueSource(stack.config),
         ReplicaLagSource(stack.urls.postgres, stack.urls.standbys),

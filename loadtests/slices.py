@@ -16,12 +16,12 @@ from loadtests.drain import wait_until_drained
 from loadtests.process import GeneratorOptions, GeneratorProcess
 from loadtests.records import OpenArrivals, Records
 from loadtests.roles import RoleMeter, RoleUsage
-from loadtests.telemetry import Documents, read_all, reporters_of
+from loadtests.telemetry import Documents, Reporter, read_all, reporters_of
 from model.analysis.fit import Slice, Visits
 from model.spec import ENDPOINTS, Scenario
 from model.spec.scenario import Mix
 from model.workload import FollowerGraph, Schedule, schedule_of
-from real_backend.stack import Stack
+from real_backend.stack import Stack, spinner
 
 SETTLE_S = 0.2
 """Between two slices, for the relay's and the workers' last work to be counted where it belongs."""
@@ -54,6 +54,7 @@ class _Reading:
     time_s: float
     usage: dict[str, RoleUsage]
     documents: Documents
+    spinner: tuple[int, float] | None
 
 
 def emphasised(scenario: Scenario, endpoint: str | None) -> Mix:
@@ -119,15 +120,14 @@ def play_slices(
         with GeneratorProcess(everything, [stack.urls.api], Path(name), options) as generator:
             for number, plan in enumerate(plans):
                 on_progress(plan.name)
-                before = _Reading(time.monotonic(), meter.sample(), read_all(reporters, stack.runtime_dir))
+                before = _reading(stack, meter, reporters)
                 generator.play(
                     number=number, first=bounds[number], last=bounds[number + 1],
                     timeout_s=plan.scenario.duration_s + plan.scenario.platform.api.request_timeout_s + 30,
                 )  # fmt: skip
                 wait_until_drained(stack, reporters, before.documents)
                 time.sleep(SETTLE_S)
-                documents = read_all(reporters, stack.runtime_dir)
-                readings.append((before, _Reading(time.monotonic(), meter.sample(), documents)))
+                readings.append((before, _reading(stack, meter, reporters)))
             records = generator.finish()
     return [
         Played(plan, schedule, _slice(plan.name, *pair), _records_of(records, number), _totals(*pair))  # type: ignore[arg-type]
@@ -138,10 +138,15 @@ def play_slices(
 def idle_slice(stack: Stack, duration_s: float) -> Slice:
     """No requests at all: what polls, timers and housekeeping use."""
     meter, reporters = RoleMeter(stack), reporters_of(stack)
-    before = _Reading(time.monotonic(), meter.sample(), read_all(reporters, stack.runtime_dir))
+    before = _reading(stack, meter, reporters)
     time.sleep(duration_s)
-    after = _Reading(time.monotonic(), meter.sample(), read_all(reporters, stack.runtime_dir))
+    after = _reading(stack, meter, reporters)
     return _slice("idle", before, after)
+
+
+def _reading(stack: Stack, meter: RoleMeter, reporters: Sequence[Reporter]) -> _Reading:
+    counts = stack.spinner_counts()
+    return _Reading(time.monotonic(), meter.sample(), read_all(reporters, stack.runtime_dir), counts)
 
 
 def _records_of(records: Records, number: int) -> Records:
@@ -166,6 +171,7 @@ def _slice(name: str, before: _Reading, after: _Reading) -> Slice:
                 known.items + totals["items"] - earlier.get("items", 0),
             )
     return Slice(
+        speed=spinner.rounds_per_s(before.spinner, after.spinner),
         name=name,
         duration_s=after.time_s - before.time_s,
         cpu_s={role: after.usage[role].cpu_s - before.usage[role].cpu_s for role in after.usage},

@@ -26,8 +26,9 @@ from model.spec.calibration import Estimate
 
 FloatArray = npt.NDArray[np.float64]
 Z90 = 1.6449
-RELATIVE_NOISE = 0.02
-"""Standard deviation of a slice's CPU time that the sum of groups cannot explain: drift, cache warmth, sampling."""
+RELATIVE_NOISE = 0.03
+"""Standard deviation of a slice's CPU time that the sum of groups cannot explain: drift, cache warmth, sampling.
+Repeated slices on a shared machine scattered by 3 % once the core's speed was accounted for."""
 NARROWED = 0.8
 """A parameter counts as identified when the data shrink its prior standard deviation below this share."""
 
@@ -50,6 +51,10 @@ class Slice:
     """By role, for example ``api``, ``redis``, ``primary.backends``."""
     wakes: Mapping[str, float]
     steps: Mapping[str, Visits]
+    speed: float = 1.0
+    """Of the core during the slice, relative to the reference: CPU times are multiplied by it."""
+    noise: float = RELATIVE_NOISE
+    """Larger where a slice is only loosely comparable: caches are cold on an idle machine."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def fit_role(role: Role, priors: Mapping[str, Prior], slices: Sequence[Slice]) -
     """Fit one role over the slices. Raises InputError for too few slices or a role without CPU time."""
     if len(slices) < 3:
         raise InputError(f"calibration: {len(slices)} slices; at least 3 are needed to tell demands apart")
-    measured = np.array([s.cpu_s[role.name] for s in slices])
+    measured = np.array([s.cpu_s[role.name] * s.speed for s in slices])
     if not (np.isfinite(measured).all() and measured.max() > 0):
         raise InputError(f"calibration: no CPU time was measured for {role.name}")
     columns = [
@@ -119,7 +124,7 @@ def fit_role(role: Role, priors: Mapping[str, Prior], slices: Sequence[Slice]) -
     design = np.array(columns, float).T
     mean = np.array([*np.ones(len(role.groups)), role.wake_s, 0.0])
     sd = np.array([*(group.scale_sd for group in role.groups.values()), max(role.wake_sd_s, 1e-9), 0.01])
-    weight = 1 / (RELATIVE_NOISE * np.maximum(measured, 0.02 * measured.max()))
+    weight = 1 / (np.array([s.noise for s in slices]) * np.maximum(measured, 0.02 * measured.max()))
     rows = np.vstack([design * weight[:, None], np.diag(1 / sd)])
     values = np.concatenate([measured * weight, mean / sd])
     low = np.array([*np.full(len(role.groups), 0.05), 0.0, 0.0])
@@ -146,8 +151,4 @@ def fit_role(role: Role, priors: Mapping[str, Prior], slices: Sequence[Slice]) -
 
 def scaled(prior: Prior, scale: Estimate) -> tuple[Estimate, Estimate | None]:
     """Base and per-item cost of a step whose group was scaled by theta."""
-
-    def times(cost_s: float) -> Estimate:
-        return Estimate(value=cost_s * scale.value, low=cost_s * scale.low, high=cost_s * scale.high)
-
-    return times(prior.base_s), times(prior.per_item_s) if prior.per_item_s > 0 else None
+    return scale.times(prior.base_s), scale.times(prior.per_item_s) if prior.per_item_s > 0 else None

@@ -35,6 +35,10 @@ class Estimate(_Frozen):
             raise ValueError(f"low {self.low:g} <= value {self.value:g} <= high {self.high:g} must hold")
         return self
 
+    def times(self, factor: float) -> Estimate:
+        """Value and interval, scaled."""
+        return Estimate(value=self.value * factor, low=self.low * factor, high=self.high * factor)
+
 
 class StepCost(_Frozen):
     """CPU time of one step: ``base_s + per_item_s * items``, its variation between visits given by `cv`."""
@@ -99,6 +103,8 @@ class Calibration(_Frozen):
     processes: Mapping[Process, ProcessCost]
     waits: Mapping[str, Wait]
     stalls: Stalls = Stalls()
+    core_speed_per_s: NonNegative = 0.0
+    """Rounds per CPU second that the rig's spinner made while the costs were measured; 0 where it did not run."""
     background_cpu_share: Mapping[Process, NonNegative] = {}
     """CPU a process uses per second without any request (timers, housekeeping), as a share of one core."""
     wal_bytes_per_commit: NonNegative = 0.0
@@ -120,6 +126,38 @@ class Calibration(_Frozen):
         if absent := [process.value for process in Process if process not in self.processes]:
             raise ValueError(f"process {absent[0]!r} is missing")
         return self
+
+    def at_speed(self, core_speed_per_s: float) -> Calibration:
+        """The same costs on a core of another speed (as the spinner counts it): all CPU times scaled.
+
+        On a shared host a core's speed changes within minutes; the spinner measures it beside a run without touching
+        the backend. Unchanged where either speed is unknown (0).
+        """
+        if not (self.core_speed_per_s and core_speed_per_s):
+            return self
+        slower = self.core_speed_per_s / core_speed_per_s
+        steps = {
+            name: cost.model_copy(
+                update={
+                    "base_s": cost.base_s.times(slower),
+                    "per_item_s": cost.per_item_s.times(slower) if cost.per_item_s else None,
+                }
+            )
+            for name, cost in self.steps.items()
+        }
+        processes = {
+            process: ProcessCost(wake_s=cost.wake_s.times(slower), poll_s=cost.poll_s.times(slower))
+            for process, cost in self.processes.items()
+        }
+        background = {process: share * slower for process, share in self.background_cpu_share.items()}
+        return self.model_copy(
+            update={
+                "steps": steps,
+                "processes": processes,
+                "background_cpu_share": background,
+                "core_speed_per_s": core_speed_per_s,
+            }
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:

@@ -18,6 +18,7 @@ from real_backend.stack.proc import tree_threads
 from real_backend.stack.runtime import RuntimeFolder, Server
 
 REALTIME_PRIORITY = 1
+SPINNER_FILE = "spinner.counts"
 SHARED_CORE_NICENESS = 5
 """Niceness of what shares the generator's core in the split layout: the generator goes first."""
 SETTLE_PASSES = 20
@@ -74,7 +75,7 @@ class Rig:
         """Keep the backend's core awake, where the rig is quiet."""
         if self.realtime:
             command = [sys.executable, "-I", "-S", str(Path(spinner.__file__)), str(self.backend_core)]
-            runtime.launch_helper("spinner", command)
+            runtime.launch_helper("spinner", [*command, str(runtime.path / SPINNER_FILE)])
 
     def provenance(self) -> Mapping[str, Any]:
         """The settings, for a run's provenance."""
