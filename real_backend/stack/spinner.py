@@ -1,12 +1,12 @@
-"""Keeps one core awake at idle priority (``python -I -S spinner.py CORE FILE``), so that it neither sleeps nor slows down,
-and counts how fast the core is.
+"""Keeps one core awake at idle priority (``python -I -S spinner.py CORE FILE``), so that it neither sleeps nor slows
+down, and counts how fast the core is.
 
 Whatever else is runnable on the core goes first. Only for a rig whose backend runs in real time: under ordinary
 scheduling even an idle-priority competitor delays wake-ups.
 
-The loop is always the same, so the rounds it makes per second of its own CPU time are the core's speed as its neighbours
-on the host leave it: on shared machines that changes by tens of percent within minutes. FILE holds two native int64:
-rounds made, and CPU nanoseconds spent on them.
+The loop is always the same, so the rounds it makes per second of its own CPU time are the core's speed as its
+neighbours on the host leave it: on shared machines that changes by tens of percent within minutes. FILE holds two
+native int64: rounds made, and CPU nanoseconds spent on them.
 """
 
 from __future__ import annotations
