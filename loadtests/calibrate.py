@@ -6,8 +6,8 @@ What each part identifies:
 - an idle slice: polls, timers, housekeeping;
 - slices with rotating mixes, at low rates and at up to `HIGHEST_UTILISATION`: demands per process and step, and the
   cost of waking up, since the same work wakes a process more often at a low rate;
-- the low-rate slices once more: what is left of a latency when the model has explained the rest is the client's and
-  the network's part;
+- the slices once more: what is left of a read's latency when the model has explained the rest is the client's and the
+  network's part, what is left of a write's at a low rate is its flush;
 - a hiccup meter beside all of it: stalls.
 """
 
@@ -203,12 +203,17 @@ def calibrate(
         "net.client": _no_wait(), "db.commit_flush": flush, "db.wal_ship": _no_wait(),
     }, meter.hiccups, slices, speed)  # fmt: skip
     ship = wait_of(np.maximum(0.0, np.array(visible) - _modelled_apply_s(calibration))) if visible else _no_wait()
-    calibration = calibration.model_copy(update={"waits": {**calibration.waits, "db.wal_ship": ship}})
-    client = _client_wait(calibration, low, graph)
-    calibration = calibration.model_copy(update={"waits": {**calibration.waits, "net.client": client}})
+    calibration = _with_wait(calibration, "db.wal_ship", ship)
+    # At a low rate caches are colder than under load, which shows as a longer client's part: the flushes are read off
+    # against that one, the model keeps the one seen under load.
+    cold = _with_wait(calibration, "net.client", _client_wait(calibration, low, graph))
     if scenario.platform.postgres.fsync:
-        flush = _flush_wait(calibration, low, graph)
-    return calibration.model_copy(update={"waits": {**calibration.waits, "db.commit_flush": flush}})
+        calibration = _with_wait(calibration, "db.commit_flush", _flush_wait(cold, low, graph))
+    return _with_wait(calibration, "net.client", _client_wait(calibration, loaded, graph))
+
+
+def _with_wait(calibration: Calibration, name: str, wait: Wait) -> Calibration:
+    return calibration.model_copy(update={"waits": {**calibration.waits, name: wait}})
 
 
 def _roles(stack: Stack) -> list[Role]:
@@ -440,11 +445,12 @@ def _modelled_apply_s(calibration: Calibration) -> float:
     )
 
 
-def _client_wait(calibration: Calibration, low: Sequence[Played], graph: FollowerGraph) -> Wait:
-    """What the model leaves of the low-rate latencies: the client's side, the network, and what no step covers."""
+def _client_wait(calibration: Calibration, played: Sequence[Played], graph: FollowerGraph) -> Wait:
+    """What the model leaves of the reads' latencies: the client's side, the network, and what no step covers."""
     excess = []
-    for one in low:
-        run = simulate(one.plan.scenario, calibration, graph=graph, schedule=one.schedule)
+    for one in played:
+        at_speed = calibration.at_speed(one.slice.speed)
+        run = simulate(one.plan.scenario, at_speed, graph=graph, schedule=one.schedule)
         for endpoint in READS:
             real = one.records.latency_ns[(one.records.endpoint == endpoint.code) & (one.records.outcome == 0)]
             modelled = run.latency(endpoint.value, scored=False)
@@ -462,7 +468,8 @@ def _flush_wait(calibration: Calibration, low: Sequence[Played], graph: Follower
     without = calibration.model_copy(update={"waits": {**calibration.waits, "db.commit_flush": _no_wait()}})
     waited: list[float] = []
     for one in low:
-        run = simulate(one.plan.scenario, without, graph=graph, schedule=one.schedule)
+        at_speed = without.at_speed(one.slice.speed)
+        run = simulate(one.plan.scenario, at_speed, graph=graph, schedule=one.schedule)
         for endpoint in WRITES:
             real = one.records.latency_ns[(one.records.endpoint == endpoint.code) & (one.records.outcome == 0)]
             modelled = run.latency(endpoint.value, scored=False)

@@ -76,8 +76,8 @@ def demo(scenario: Scenario, *, say: Say = lambda what, share: None) -> Demo:
             on_progress=lambda done, total: say("load-testing the same schedule", done / total if total else None),
         )  # fmt: skip
         say("stopping the servers", None)
-    # The same costs at the speed that the core turned out to have, as the spinner counted it beside the run: on a shared
-    # host that is the weather. The prediction made before it is kept, and shows what the weather did.
+    # The same costs at the speed that the core turned out to have, as the spinner counted it beside the run: on a
+    # shared host that is the weather. The prediction made before it is kept, and shows what the weather did.
     speed = core_speed_per_s(real)
     model = simulate(loaded, costs.at_speed(speed), graph=graph, schedule=schedule)
     return Demo(loaded, costs, real, model, prediction, compare(real, model, allow_invalid=True))

@@ -44,8 +44,9 @@ def _costs(plant: Plant, calibration: Calibration) -> None:
         plant.step(name, cost.base_s.value, per_item_s, cost.cv)
     for name, wait in calibration.waits.items():
         plant.wait(name, from_wait(wait))
-    # The flush is a station of its own; as a step it only gives its residence times a row.
+    # Flushes are a station of their own; as steps they only give their residence times a row.
     plant.step("db.commit_flush", 0.0)
+    plant.step("db.wal_flush", 0.0)
     stall = calibration.stalls.duration
     plant.wait("stall", from_wait(stall) if stall else constant(0.0))
 

@@ -1,4 +1,7 @@
-"""Streaming replication: each commit's WAL is sent, shipped and applied by one process per standby.
+"""Streaming replication: each commit's WAL is sent, shipped, flushed and applied by one process per standby.
+
+A standby applies only what it has flushed. The servers of a rig share one disk, which makes whatever waits durable with
+its next flush, so the standbys' flushes stand in the same group commit as the primary's.
 
 Replay on a standby is a single process, so it is a queue: a paused or delayed standby builds a backlog and catches up
 at the rate its process gets of the host.
@@ -7,7 +10,7 @@ at the rate its process gets of the host.
 from __future__ import annotations
 
 from model.engine import effects as e
-from model.engine.program import Effect, Forever, Path, Spawn, UntilReplayDelay, delay, serve, spawn
+from model.engine.program import Effect, Forever, Path, Spawn, UntilReplayDelay, delay, flush, serve, spawn
 
 
 def replicate(standbys: int) -> tuple[Spawn, ...]:
@@ -17,6 +20,7 @@ def replicate(standbys: int) -> tuple[Spawn, ...]:
     path: Path = (
         serve("db.wal_send", on="wal_sender"),
         delay("db.wal_ship"),
+        flush("db.wal_flush", on="wal"),
         UntilReplayDelay(),
         serve("db.wal_apply", on="replay"),
         Effect(e.E_REPLAYED),
