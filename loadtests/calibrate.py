@@ -26,7 +26,7 @@ from loadtests.gauges import flushed_lsn, replayed_lsn
 from loadtests.hiccup import HiccupMeter, Hiccups
 from loadtests.probes import probe_flush, probe_stores, wait_of
 from loadtests.slices import Plan, Played, idle_slice, plan_slice, play_slices
-from model.analysis.fit import Fitted, Group, Prior, Role, Slice, Visits, fit_role, scaled
+from model.analysis.fit import Fitted, FloatArray, Group, Prior, Role, Slice, Visits, fit_role, scaled
 from model.platform import simulate
 from model.runs.provenance import provenance
 from model.spec import ENDPOINTS, Calibration, Endpoint, InvalidRunError, Scenario
@@ -54,6 +54,9 @@ DEFAULT_CV = 0.3
 READS = (Endpoint.HOME_TIMELINE, Endpoint.PROFILE, Endpoint.READ_POST)
 WRITES = (Endpoint.CREATE_POST, Endpoint.REACT)
 FEWEST_WRITES = 100
+SHORTEST_FLUSH_S = 20e-6
+SAME_FLUSH_S = 5e-3
+"""Requests whose commits became durable together are answered within this time of each other."""
 COMMITS = ("db.post_insert", "db.reaction_insert", "db.outbox_delete")
 POSTGRES_PRIOR = {
     "db.outbox_read": Prior(60e-6, 2e-6, DEFAULT_CV), "db.outbox_delete": Prior(120e-6, 4e-6, DEFAULT_CV),
@@ -67,7 +70,7 @@ BROKER_PRIOR = {
 """First guesses where no probe runs the operation alone; the regression is given more freedom there."""
 
 HTTP, MESSAGE, ROUND = "api.http", "worker.overhead", "relay.overhead"
-OVERHEAD_PRIOR = {HTTP: Prior(100e-6), MESSAGE: Prior(300e-6), ROUND: Prior(100e-6)}
+OVERHEAD_PRIOR = {HTTP: Prior(60e-6), MESSAGE: Prior(300e-6), ROUND: Prior(100e-6)}
 POLL_PRIOR = Prior(150e-6, 0.0, DEFAULT_CV)
 """A poll of a standby by the API: nearly all of it is the database client's, outside of the timed segment."""
 OVERHEAD_OF = {
@@ -77,7 +80,7 @@ OVERHEAD_OF = {
 }
 """What a process does for a request, a message or a round outside of every timed segment (parsing HTTP, the broker
 client, the event loop): fitted as a cost per visit, then shared out evenly among these steps."""
-TIMED_SD = 0.3
+TIMED_SD = 0.2
 """Segments timed inside a process that is not pre-empted are CPU times already, but contain some of what waking up
 costs: after a switch of processes they run with cold caches and an empty TLB. So theta may correct them, downwards."""
 
@@ -105,8 +108,8 @@ ROLES = (
             "http": _alike(HTTP),
             "replay_poll": _alike("api.replay_poll"),
         },
-        wake_s=60e-6,
-        wake_sd_s=60e-6,
+        wake_s=80e-6,
+        wake_sd_s=40e-6,
         background=False,
     ),
     Role(
@@ -156,7 +159,7 @@ ROLES = (
         "worker",
         {
             "message": _alike("worker.receive", "worker.done", scale_sd=TIMED_SD),
-            "batch": _alike("worker.batch"),
+            "batch": _alike("worker.batch", scale_sd=0.5),
             "hot": _alike("worker.hot"),
             "overhead": _alike(MESSAGE, scale_sd=2.0),
         },
@@ -466,16 +469,39 @@ def _flush_wait(calibration: Calibration, low: Sequence[Played], graph: Follower
     without any flush. In place, it contains what a probe of the file system alone does not (the primary's own writes,
     those of its standbys), which is why the probe only serves where there are too few writes."""
     without = calibration.model_copy(update={"waits": {**calibration.waits, "db.commit_flush": _no_wait()}})
-    waited: list[float] = []
+    flushes: list[float] = []
     for one in low:
         at_speed = without.at_speed(one.slice.speed)
         run = simulate(one.plan.scenario, at_speed, graph=graph, schedule=one.schedule)
+        ended, waited = [], []
         for endpoint in WRITES:
-            real = one.records.latency_ns[(one.records.endpoint == endpoint.code) & (one.records.outcome == 0)]
+            chosen = (one.records.endpoint == endpoint.code) & (one.records.outcome == 0)
             modelled = run.latency(endpoint.value, scored=False)
             if modelled.n:
-                waited += list(np.maximum(real * 1e-9 - modelled.quantile(0.5), 20e-6))
-    return wait_of(waited) if len(waited) >= FEWEST_WRITES else calibration.waits["db.commit_flush"]
+                ended.append((one.records.sent_ns + one.records.latency_ns)[chosen] * 1e-9)
+                rest_s = one.records.latency_ns[chosen] * 1e-9 - modelled.quantile(0.5)
+                waited.append(np.maximum(rest_s, SHORTEST_FLUSH_S))
+        if ended:
+            flushes += single_flushes(np.concatenate(ended), np.concatenate(waited))
+    return wait_of(flushes) if len(flushes) >= FEWEST_WRITES else calibration.waits["db.commit_flush"]
+
+
+def single_flushes(ended_s: FloatArray, waited_s: FloatArray) -> list[float]:
+    """Durations of flushes from the waits of those who shared them, each [n] in s.
+
+    A long flush is seen by many requests; counted once per request it would look common. Waits that end together
+    belong to one flush, which lasted as long as the longest of them.
+    """
+    order = np.argsort(ended_s)
+    flushes: list[float] = []
+    last_end = -np.inf
+    for end, wait in zip(ended_s[order], waited_s[order], strict=True):
+        if end - last_end < min(SAME_FLUSH_S, wait):
+            flushes[-1] = max(flushes[-1], float(wait))
+        else:
+            flushes.append(float(wait))
+        last_end = end
+    return flushes
 
 
 def _no_wait() -> Wait:

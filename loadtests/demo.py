@@ -24,6 +24,8 @@ TARGET_UTILISATION = 0.65
 PILOT_S = 10.0
 SEARCH_STEPS = 8
 UTILISATION_TOLERANCE = 0.005
+FASTEST_GROWTH = 1.6
+SHRINK = 0.75
 
 Say = Callable[[str, float | None], None]
 """Told what is going on and, where known, the share of it that is done."""
@@ -92,16 +94,21 @@ def core_speed_per_s(run: Run) -> float:
 
 def rate_for(scenario: Scenario, calibration: Calibration, graph: FollowerGraph) -> float:
     """The offered rate at which the model expects the backend's core to be `TARGET_UTILISATION` busy."""
-    rate = scenario.workload.rate_per_s
+    rate, highest = scenario.workload.rate_per_s, float("inf")
     for _ in range(SEARCH_STEPS):
         pilot = scenario.with_({
             "workload.rate_per_s": rate, "duration_s": PILOT_S, "warmup_s": 1.0, "faults": [],
         })  # fmt: skip
-        busy = utilisation(simulate(pilot, calibration, graph=graph))
-        if abs(busy - TARGET_UTILISATION) < UTILISATION_TOLERANCE:
+        run = simulate(pilot, calibration, graph=graph)
+        busy = utilisation(run)
+        if not run.validity.valid:
+            # Something other than the core is in the way; a load beyond it would only measure that.
+            rate, highest = rate * SHRINK, rate * SHRINK
+            continue
+        if abs(busy - TARGET_UTILISATION) < UTILISATION_TOLERANCE or rate == highest:
             return rate
         # Nearly proportional: set-up costs make the share grow a little slower than the rate.
-        rate *= min(4.0, TARGET_UTILISATION / max(busy, 0.01))
+        rate = min(highest, rate * min(FASTEST_GROWTH, TARGET_UTILISATION / max(busy, 0.01)))
     return rate
 
 
