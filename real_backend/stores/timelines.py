@@ -97,7 +97,8 @@ class Timelines:
             + pack(("MGET", timeline_version_key(user), GUARD_FLOOR_KEY))
         )
         entries, hot, (version, floor) = await self._shards.call(shard, commands, 3, trace, ending)
-        trace.mark(TIMELINE_READ, len(entries), self._shards.names[shard])
+        posts_read = len(entries) - (entries[-1:] == [TIMELINE_END])
+        trace.mark(TIMELINE_READ, posts_read, self._shards.names[shard])
         return Page(bool(entries), _ids(entries), [int(author) for author in hot], _guard(version, floor))
 
     async def store(
