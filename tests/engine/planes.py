@@ -51,9 +51,9 @@ def recorded(build: Build, arrivals: Sequence[tuple[int, int]], seed: int = 1, *
     return Recorded(plant, [Arrivals(0, times, endpoints, zeros, zeros)], seed, **options)
 
 
-def departures(build: Build, arrivals: Sequence[tuple[int, int]], **options: Any) -> list[int]:
-    """When each request leaves, in order of arrival."""
-    log = recorded(build, arrivals, **options).finish()
+def departures(build: Build, arrivals: Sequence[tuple[int, int]], until_ns: int = END_NS, **options: Any) -> list[int]:
+    """When each request leaves, in order of arrival. Stalls and background loops never end: give an `until_ns`."""
+    log = recorded(build, arrivals, **options).finish(until_ns)
     assert len(log) == len(arrivals)
     return [int(value) for value in log[:, c.L_TIME] + log[:, c.L_VALUE]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ from model.engine.program import (
     when,
 )  # fmt: skip
 from model.engine.tables import constant
+from model.rng.philox import purpose_key, u01
 from model.spec import InputError
 from tests.engine.arrivals import Arrivals, at
 from tests.engine.planes import Recorded, departures, recorded
@@ -230,3 +232,56 @@ def test_a_path_that_takes_no_time_and_a_station_nobody_defined_are_refused() ->
         plant.compile()
     with pytest.raises(InputError, match="base_s is -1"):
         plant.step("work", -1.0)
+
+
+def test_ties_are_ordered_by_entity_and_step_not_by_insertion() -> None:
+    """Request 0 comes to the station by an event that was scheduled after request 1's, for the same instant."""
+
+    def build(plant: Plant) -> Sequence[Path]:
+        work(plant)
+        plant.fifo("station")
+        late: Path = (delay(fixed_s=50 * NS), delay(fixed_s=50 * NS), serve("work", on="station"))
+        early: Path = (delay(fixed_s=90 * NS), serve("work", on="station"))
+        return [late, early]
+
+    assert departures(build, [(0, 0), (10, 1)]) == [200, 300]
+    # Named the other way round, the request with the lower ordinal still goes first.
+    assert departures(build, [(0, 0), (10, 1), (10, 1), (10, 1)]) == [200, 300, 400, 500]
+
+
+def test_services_that_end_together_release_their_jobs_in_order_of_entity() -> None:
+    def build(plant: Plant) -> Sequence[Path]:
+        work(plant)
+        plant.step("long", 2 * WORK * NS)
+        plant.fifo("first", servers=3)
+        plant.fifo("second")
+        after = serve("work", on="second")
+        return [(serve("work", on="first"), after), (serve("long", on="first"), after)]
+
+    # Request 0 (long, from 0) and request 1 (from 100) end at 200: 0 goes on first.
+    assert departures(build, [(0, 1), (100, 0)]) == [300, 400]
+
+
+def test_stalls_put_every_service_of_the_host_off_by_exactly_their_length() -> None:
+    """The first stall comes where its draw says; what runs then, or would begin during it, ends that much later."""
+    rate_per_s, length = 1e4, 70
+    key = purpose_key(1, "stall gap")
+    first = int(-math.log(u01(np.int64(key), 0, 0, 0)) / (rate_per_s / 1e9))
+
+    def build(plant: Plant) -> Sequence[Path]:
+        work(plant)
+        plant.wait("stall", constant(length))
+        plant.host("host", cores=2)
+        plant.multi("backend", host="host", wake_s=0.0)
+        plant.fifo("elsewhere", servers=9)
+        return [(serve("work", on="backend"),), (serve("work", on="elsewhere"),)]
+
+    arrivals = [(first - 150, 0), (first - 40, 0), (first - 40, 1), (first + 20, 0), (first + 200, 0)]
+    ends = departures(build, arrivals, first + 1000, stalls=(rate_per_s, "stall"))
+    assert ends == [
+        first - 50,  # before it
+        first + 60 + length,  # in service when it came
+        first + 60,  # not on this host
+        first + length + 100,  # begun at its end
+        first + 300,
+    ]
