@@ -55,6 +55,9 @@ READS = (Endpoint.HOME_TIMELINE, Endpoint.PROFILE, Endpoint.READ_POST)
 WRITES = (Endpoint.CREATE_POST, Endpoint.REACT)
 FEWEST_WRITES = 100
 SHORTEST_FLUSH_S = 20e-6
+RARE_FLUSH = 30.0
+FEWEST_RARE = 10
+"""Fewer flushes than this that last over `RARE_FLUSH` medians are stalls of the disk too rare to model."""
 SAME_FLUSH_S = 5e-3
 """Requests whose commits became durable together are answered within this time of each other."""
 COMMITS = ("db.post_insert", "db.reaction_insert", "db.outbox_delete")
@@ -483,7 +486,16 @@ def _flush_wait(calibration: Calibration, low: Sequence[Played], graph: Follower
                 waited.append(np.maximum(rest_s, SHORTEST_FLUSH_S))
         if ended:
             flushes += single_flushes(np.concatenate(ended), np.concatenate(waited))
-    return wait_of(flushes) if len(flushes) >= FEWEST_WRITES else calibration.waits["db.commit_flush"]
+    usual = usual_flushes(flushes)
+    return wait_of(usual) if len(usual) >= FEWEST_WRITES else calibration.waits["db.commit_flush"]
+
+
+def usual_flushes(flushes_s: Sequence[float]) -> list[float]:
+    """Without the disk's rare stalls: a few flushes far beyond the rest say that they happen, not how often. Where
+    there are many, they are part of the disk and stay."""
+    limit = RARE_FLUSH * float(np.median(flushes_s)) if flushes_s else 0.0
+    usual = [flush for flush in flushes_s if flush <= limit]
+    return usual if len(flushes_s) - len(usual) < FEWEST_RARE else list(flushes_s)
 
 
 def single_flushes(ended_s: FloatArray, waited_s: FloatArray) -> list[float]:

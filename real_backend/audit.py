@@ -53,9 +53,7 @@ class AuditResult:
         return self.posts_lost == self.deliveries_missing == self.deliveries_duplicate == 0
 
 
-def audit(
-    postgres_url: str, redis_urls: Sequence[str], config: BackendConfig, *, since_post_id: int
-) -> AuditResult:
+def audit(postgres_url: str, redis_urls: Sequence[str], config: BackendConfig, *, since_post_id: int) -> AuditResult:
     """Account for every post with an id above `since_post_id`. Call it when outbox and broker are empty."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         posts: dict[int, int] = dict(

@@ -99,7 +99,10 @@ async def consuming(
         subscriptions: list[Any] = [broker.subscriber(QUEUE, ack_policy=AckPolicy.MANUAL)]
     else:
         broker = RedisBroker(
-            config.broker_url, logger=None, apply_types=False, decoder=_decode  # type: ignore[arg-type]
+            config.broker_url,
+            logger=None,  # type: ignore[arg-type]
+            apply_types=False,
+            decoder=_decode,
         )
         await _create_group(await broker.connect())
         group: dict[str, Any] = {"group": CONSUMER_GROUP, "consumer": consumer, "max_records": 1}

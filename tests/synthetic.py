@@ -27,8 +27,17 @@ def latencies_ns(n: int, seed: int = 7) -> npt.NDArray[np.int64]:
 
 
 def make_run(
-    kind: Kind = "real", *, latency_factor: float = 1.0, lag_factor: float = 1.0, slip_ns: int = 0, failed: int = 0,
-    valid: bool = True, provenance: dict[str, Any] | None = None, hits: int = 900, seed: int = 7, **changes: Any,
+    kind: Kind = "real",
+    *,
+    latency_factor: float = 1.0,
+    lag_factor: float = 1.0,
+    slip_ns: int = 0,
+    failed: int = 0,
+    valid: bool = True,
+    provenance: dict[str, Any] | None = None,
+    hits: int = 900,
+    seed: int = 7,
+    **changes: Any,
 ) -> Run:
     """1 000 requests a second, a request every ms, endpoints in rotation; the first `failed` scored ones time out."""
     run_scenario = scenario(**changes)
@@ -56,7 +65,11 @@ def make_run(
         builder.add_gauge(times, "utilisation", process, np.full(len(times), share * latency_factor))
     builder.add_step("db.post_insert", "primary", 4_000, 0, 4_000_000_000)
     builder.counters.update(
-        timeline_hits=hits, timeline_misses=1_000 - hits, posts_created=4_000, posts_lost=0,
-        deliveries_expected=10_000, deliveries_seen=10_000,
+        timeline_hits=hits,
+        timeline_misses=1_000 - hits,
+        posts_created=4_000,
+        posts_lost=0,
+        deliveries_expected=10_000,
+        deliveries_seen=10_000,
     )
     return builder.build(provenance or {}, Validity(valid, () if valid else ("generator slip p99 is 30 ms",)))

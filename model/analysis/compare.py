@@ -163,7 +163,8 @@ def compare(a: Run, b: Run, *, allow_invalid: bool = False) -> Comparison:
         a, b = b, a
     invalid = [
         f"the {run.kind} run of {run.scenario.name} is invalid: {'; '.join(run.validity.reasons) or 'no reason given'}"
-        for run in (a, b) if not run.validity.valid
+        for run in (a, b)
+        if not run.validity.valid
     ]
     if invalid and not allow_invalid:
         raise InvalidRunError("; ".join(invalid))
@@ -214,7 +215,8 @@ def _lags(a: Run, b: Run) -> Iterator[LagComparison]:
         lag = _sampled_replica_lag if sampled else Run.lag
         labels = (
             sorted({*a.gauge_labels(REPLICA_GAUGE), *b.gauge_labels(REPLICA_GAUGE)})
-            if sampled else sorted({*a.lag_labels(kind), *b.lag_labels(kind)})
+            if sampled
+            else sorted({*a.lag_labels(kind), *b.lag_labels(kind)})
         )
         for label in [None, *labels] if kind == "replica" else [None]:
             left, right = lag(a, kind, label), lag(b, kind, label)

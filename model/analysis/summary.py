@@ -56,9 +56,14 @@ def _more(comparison: Comparison) -> dict[str, Any]:
         "throughput": {row.endpoint: _scored(comparison, row.throughput) for row in comparison.latencies},
         "runs": {
             name: {
-                "kind": run.kind, "scenario": run.scenario.name, "seed": run.scenario.seed, "digest": run.digest,
-                "offered_per_s": _rounded(run.offered_per_s), "achieved_per_s": _rounded(run.achieved_per_s),
-                "requests": run.n_requests, "failed": run.n_failed,
+                "kind": run.kind,
+                "scenario": run.scenario.name,
+                "seed": run.scenario.seed,
+                "digest": run.digest,
+                "offered_per_s": _rounded(run.offered_per_s),
+                "achieved_per_s": _rounded(run.achieved_per_s),
+                "requests": run.n_requests,
+                "failed": run.n_failed,
             }
             for name, run in ((first, a), (second, b))
         },

@@ -11,8 +11,8 @@ from numba.extending import register_jitable
 
 from model.engine import layout as c
 from model.engine.layout import (
-    J_CURSOR, J_ENTITY, J_FLAG, J_ITEMS, J_LANE, J_LSN, J_OUTCOME, J_READY, J_SERVER, J_SHARD, J_STAMP, J_TARGET,
-    J_USER, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT, M_NEXT,
+    J_CURSOR, J_ENTITY, J_FLAG, J_ITEMS, J_LANE, J_LSN, J_OUTCOME, J_SERVER, J_SHARD, J_STAMP, J_TARGET,
+    J_USER, J_WROTE, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT, M_NEXT,
     M_STAMP, Q_HEAD, Q_LENGTH, Q_PUT, Q_TAIL, SET_PAGE, SET_ROUTING, SET_STANDBYS, SET_TIMELINE_CAP, X_COMMITTED,
     X_EXPECTED, X_HITS, X_LOG, X_MISSES, X_POSTS, X_PRIMARY_READS, X_STALE_READS, X_STANDBY_READS,
 )  # fmt: skip
@@ -51,7 +51,8 @@ E_DELIVER = 22  # the batch has been pushed
 E_HOT_DELIVER = 23  # the pulled author's post is in the hot store; shard set by E_HOT_SHARD
 E_HOT_SHARD = 24
 E_ITEMS = 25  # items: a
-E_SINCE_VISIT = 27  # the stamp becomes the beginning of the last visit
+E_WROTE = 27  # a row is written now
+E_SINCE_WROTE = 28  # the stamp becomes the time at which the row was written
 E_WORKER_SERVER = 26  # standby that a worker reads from, round robin; the primary without standbys
 
 SPREAD_PAGE = 0  # posts of the page over their shards
@@ -296,8 +297,10 @@ def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa
         s.hot_head[row] = (s.hot_head[row] + 1) % width
     elif which == E_ITEMS:
         jobs[job, J_ITEMS] = a
-    elif which == E_SINCE_VISIT:
-        jobs[job, J_STAMP] = jobs[job, J_READY]
+    elif which == E_WROTE:
+        jobs[job, J_WROTE] = now
+    elif which == E_SINCE_WROTE:
+        jobs[job, J_STAMP] = jobs[job, J_WROTE]
     elif which == E_WORKER_SERVER:
         standbys = s.settings[SET_STANDBYS]
         jobs[job, J_SERVER] = jobs[job, J_ENTITY] % standbys if standbys > 0 else -1

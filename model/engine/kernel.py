@@ -21,7 +21,8 @@ from model.engine.layout import (
     J_NEXT, J_OUTCOME, J_PARENT, J_PC, J_PENDING, J_READY, J_SERVER, J_SESSION, J_SHARD, J_STALL, J_STAMP, J_STATION,
     J_TARGET, J_USER, K_FIFO, K_LOOP, K_MULTI, LOG_REQUEST, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT,
     M_ENTITY, M_NEXT, M_STAMP, M_TARGET, M_USER, OP_ACQUIRE, OP_BRANCH, OP_DELAY, OP_EFFECT, OP_END, OP_EXIT, OP_FLUSH,
-    OP_GET, OP_JOIN, OP_JUMP, OP_PUT, OP_RELEASE, OP_SCATTER, OP_SERVE, OP_SPAWN, OP_START, OP_UNTIL_STAMP, Q_HEAD,
+    OP_GET, OP_JOIN, OP_JUMP, OP_PUT, OP_RELEASE, OP_SCATTER, OP_SERVE, OP_SPAWN, OP_START, OP_UNLOCK,
+    OP_UNTIL_STAMP, Q_HEAD,
     Q_LENGTH, Q_PUT, Q_TAIL, Q_WAIT_HEAD, Q_WAIT_TAIL, Q_WATCH, RUNNABLE, RUNNING, R_GROW, R_LOG, R_NEED_BLOCK,
     R_UNTIL, R_WATCH, SEL_FIRST, SEL_KEY, SEL_LANE, SEL_SERVER, SEL_SHARD, SET_HORIZON_NS, SET_LANES, SET_SERVERS,
     SET_TIMEOUT_NS, STOPPED, S_BUSY, S_BUSY_NS, S_FLIGHT, S_GATE, S_HEAD, S_HOST, S_KIND, S_LENGTH, S_NEXT, S_PAUSED,
@@ -359,7 +360,10 @@ def advance(s, until):  # type: ignore[no-untyped-def]
             else:  # FLUSH - 2 * station
                 station = (FLUSH - what) // 2
                 job = stations[station, S_FLIGHT]
-                while job >= 0 and pending < RELEASED:
+                led = stations[station, S_GATE] == 1 and stations[station, S_STATE] == BLOCKED
+                # Where the leader holds a lock while it flushes, it must get its turn before anybody else goes on.
+                most = 1 if led else RELEASED
+                while job >= 0 and pending < most:
                     cost = program[jobs[job, J_PC], 3]
                     visits[cost, 0] += 1
                     visits[cost, 2] += now - jobs[job, J_READY]
@@ -368,11 +372,16 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     pending += 1
                     job = jobs[job, J_NEXT]
                 stations[station, S_FLIGHT] = job
-                if job >= 0:
+                if led:
+                    stations[station, S_STATE] = RUNNING
+                    stations[station, S_NEXT] = todo[0]
+                elif job >= 0:
                     schedule(x, heap, now, tie_of(jobs[job, J_ENTITY], jobs[job, J_PC], LAST_BRANCH), what)
                 elif stations[station, S_LENGTH] > 0:
+                    stations[station, S_STATE] = BLOCKED
                     begin_flush(x, heap, jobs, stations, tables, keys, n_costs, station, now)
                 else:
+                    stations[station, S_STATE] = BLOCKED
                     stations[station, S_BUSY] = 0
         else:
             row = x[X_ARRIVAL]
@@ -439,10 +448,16 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         stations[pool, S_BUSY] -= 1
                 elif code == OP_FLUSH:
                     jobs[job, J_READY] = now
-                    push_waiting(stations, jobs, a, job)
-                    if stations[a, S_BUSY] == 0:
-                        begin_flush(x, heap, jobs, stations, tables, keys, n_costs, a, now)
+                    log_device = member(jobs, settings, job, a, b, ZERO)
+                    push_waiting(stations, jobs, log_device, job)
+                    if stations[log_device, S_BUSY] == 0:
+                        begin_flush(x, heap, jobs, stations, tables, keys, n_costs, log_device, now)
                     break
+                elif code == OP_UNLOCK:
+                    if stations[a, S_NEXT] == job and stations[a, S_STATE] == RUNNING:
+                        stations[a, S_NEXT] = -1
+                        stations[a, S_STATE] = RUNNABLE
+                        schedule(x, heap, now, tie_of(jobs[job, J_ENTITY], pc, LAST_BRANCH), FLUSH - 2 * a)
                 elif code == OP_SCATTER:
                     spread(s, job, a)
                     branches = 0

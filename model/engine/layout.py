@@ -31,7 +31,8 @@ J_CURSOR = 20
 J_STALL = 21  # the host's accumulated stall when the current service began
 J_OUTCOME = 22
 J_SESSION = 23  # closed mode: session index, else -1
-JOB_COLUMNS = 24
+J_WROTE = 24  # when its row was written, before the flush
+JOB_COLUMNS = 25
 
 # Columns of `stations`.
 S_KIND = 0
@@ -52,7 +53,7 @@ S_VISITS = 14
 S_WAKES = 15
 S_SLOWDOWN_PPM = 16  # service times are multiplied by this over 1e6
 S_TABLE = 17  # flush duration of a group commit
-S_FLIGHT = 18  # head of the jobs that the current flush covers
+S_FLIGHT = 18  # head of the jobs that the current flush covers; S_GATE 1: its leader releases them, S_NEXT the leader
 S_STAMP = 19  # group commit: start of the current flush
 STATION_COLUMNS = 20
 
@@ -165,6 +166,7 @@ OP_PUT = 12  # a queue
 OP_GET = 13  # a queue
 OP_EFFECT = 14  # a effect, b, c, d its arguments
 OP_UNTIL_STAMP = 15  # sleep until stamp + delay of standby `server`
+OP_UNLOCK = 17  # a group-commit station: its leader releases those who waited for the same flush
 OP_START = 16  # stands before every path; a is 1 where it is a request's arrival
 PROGRAM_COLUMNS = 5
 

@@ -85,9 +85,10 @@ class Plant:
         """Pools of `size` tokens (connections)."""
         self._group(group, count, selector, "", [c.K_POOL, -1, size, 0, 0])
 
-    def group_commit(self, group: str, wait: str, kind: str = "") -> None:
+    def group_commit(self, group: str, wait: str, kind: str = "", *, leader: bool = False) -> None:
         """A log whose flush serves all that wait; a flush takes the calibrated wait `wait`."""
         self._group(group, 1, c.SEL_FIRST, kind, [c.K_BATCH, -1, 1, 0, 0])
+        self.stations[-1][c.S_GATE] = 1 if leader else 0
         self.stations[-1][c.S_TABLE] = self.wait_rows[wait]
 
     def alias(self, group: str, of: str, offset: int, selector: int) -> None:

@@ -40,6 +40,8 @@ class Delay:
 class Flush:
     step: str
     on: str
+    turn_step: str = ""
+    turn_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,14 @@ def delay(wait: str = "", *, fixed_s: float = 0.0) -> Delay:
     return Delay(wait, round(fixed_s * 1e9))
 
 
-def flush(step: str, *, on: str) -> Flush:
-    """Wait for a group commit."""
-    return Flush(step, on)
+def flush(step: str, *, on: str, turn_step: str = "", turn_on: str = "") -> Flush:
+    """Wait for a group commit.
+
+    With `turn_step`, each job then needs a turn on group `turn_on` before it goes on; where the group commit has a
+    leader, nobody it flushed for is released, and no new flush begins, before the leader has had its turn: it holds the
+    lock until the scheduler lets it run again.
+    """
+    return Flush(step, on, turn_step, turn_on)
 
 
 def when(then: Path, otherwise: Path = ()) -> When:
@@ -197,8 +204,12 @@ class Compiler:
                 self._emit(c.OP_SERVE, group.first, group.selector, self._row(self.cost_rows, step, "step"), group.size)
             case Delay(wait, fixed_ns):
                 self._emit(c.OP_DELAY, self._row(self.tables, wait, "wait") if wait else -1, fixed_ns)
-            case Flush(step, on):
-                self._emit(c.OP_FLUSH, self._group(on).first, 0, self._row(self.cost_rows, step, "step"))
+            case Flush(step, on, turn_step, turn_on):
+                group = self._group(on)
+                self._emit(c.OP_FLUSH, group.first, group.selector, self._row(self.cost_rows, step, "step"))
+                if turn_step:
+                    self._part(Serve(turn_step, turn_on))
+                    self._emit(c.OP_UNLOCK, group.first)
             case Acquire(pool):
                 self._emit(c.OP_ACQUIRE, self._group(pool).first, self._group(pool).selector)
             case Release(pool):

@@ -15,12 +15,11 @@ from model.engine.program import (
     Release,
     Spawn,
     delay,
-    flush,
     scatter,
     serve,
     when,
 )  # fmt: skip
-from model.platform.replication import replicate
+from model.platform.replication import COMMIT_FLUSH, replicate
 from model.spec import Endpoint
 
 ANSWER: Path = (delay("net.client"),)
@@ -35,7 +34,7 @@ def transaction(step: str, after_commit: Path, standbys: int) -> Path:
     """A write on the primary: its statements, the flush of its commit, then what the commit makes true."""
     spawned: tuple[Spawn, ...] = replicate(standbys)
     return (
-        Effect(e.E_PRIMARY), Acquire("pool"), serve(step, on="db"), flush("db.commit_flush", on="wal"),
+        Effect(e.E_PRIMARY), Acquire("pool"), serve(step, on="db"), Effect(e.E_WROTE), COMMIT_FLUSH,
         Effect(e.E_COMMIT), *spawned, *after_commit, Release("pool"),
     )  # fmt: skip
 
@@ -95,7 +94,7 @@ def create_post(standbys: int) -> Path:
     return (
         serve("api.create_post.receive", on="api"),
         # A post's age counts from its row, as in the database: from before the flush of its commit.
-        *transaction("db.post_insert", (Effect(e.E_SINCE_VISIT), Effect(e.E_POST_CREATED), Put("outbox")), standbys),
+        *transaction("db.post_insert", (Effect(e.E_SINCE_WROTE), Effect(e.E_POST_CREATED), Put("outbox")), standbys),
         serve("api.create_post.store", on="api"),
         Effect(e.E_POST_LOOKUP),
         serve("redis.post_store", on="redis"),

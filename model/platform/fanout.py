@@ -11,12 +11,11 @@ from model.engine.program import (
     Path,
     While,
     delay,
-    flush,
     scatter,
     serve,
     when,
 )  # fmt: skip
-from model.platform.replication import replicate
+from model.platform.replication import COMMIT_FLUSH, replicate
 from model.spec import Scenario
 
 
@@ -29,7 +28,7 @@ def relay(scenario: Scenario, plant: Plant) -> Path:
         serve("broker.publish", on="broker"),
         Effect(e.E_MOVE, outbox, fanout),
         serve("db.outbox_delete", on="primary"),
-        flush("db.commit_flush", on="wal"),
+        COMMIT_FLUSH,
         Effect(e.E_COMMIT),
         *replicate(scenario.platform.postgres.standbys),
     )

@@ -14,6 +14,8 @@ from model.platform.replication import replay_poll
 from model.spec import Calibration, Scenario
 from model.spec.steps import Process
 
+COMMIT_WAKE_S = 10e-6
+"""What a backend does when its flush is over and it runs again: it gives the lock back. Small beside what it waits."""
 HOUSEKEEPING_PERIOD_S = 0.005
 """Timers and housekeeping of a kind of process are modelled as short tasks at random instants, this far apart."""
 
@@ -70,12 +72,16 @@ def _processes(plant: Plant, scenario: Scenario, calibration: Calibration, side:
         plant.multi("standby", host=side, wake_s=costs[Process.STANDBY][0], count=standbys, kind=Process.STANDBY.value)
         loop("wal_sender", Process.PRIMARY, "backend", standbys)
         loop("replay", Process.STANDBY, side, standbys)
+        for standby in range(standbys):
+            plant.group_commit(f"standby_wal{standby}", "db.commit_flush")
+        plant.alias("standby_wal", "standby_wal0", -1, c.SEL_SERVER)
         # A replica's own processes are chosen by the standby a job is about: server 0 is the first of them.
         plant.alias("wal_sender", "wal_sender", -1, c.SEL_SERVER)
         plant.alias("replay", "replay", -1, c.SEL_SERVER)
     # The primary and its standbys stand side by side, so that server -1, 0, 1, ... selects among them.
     plant.alias("db", "primary", 0, c.SEL_SERVER)
-    plant.group_commit("wal", "db.commit_flush")
+    plant.group_commit("wal", "db.commit_flush", leader=True)
+    plant.step("db.commit_wake", COMMIT_WAKE_S)
     servers = 1 + standbys
     plant.pool("pool", platform.api.database_pool, platform.api.processes * servers, c.SEL_LANE_SERVER)
     plant.queue("outbox")

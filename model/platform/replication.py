@@ -1,7 +1,6 @@
 """Streaming replication: each commit's WAL is sent, shipped, flushed and applied by one process per standby.
 
-A standby applies only what it has flushed. The servers of a rig share one disk, which makes whatever waits durable with
-its next flush, so the standbys' flushes stand in the same group commit as the primary's.
+A standby applies only what it has flushed; one process receives and flushes whatever came meanwhile at once.
 
 Replay on a standby is a single process, so it is a queue: a paused or delayed standby builds a backlog and catches up
 at the rate its process gets of the host.
@@ -12,6 +11,10 @@ from __future__ import annotations
 from model.engine import effects as e
 from model.engine.program import Effect, Forever, Path, Spawn, UntilReplayDelay, delay, flush, serve, spawn
 
+COMMIT_FLUSH = flush("db.commit_flush", on="wal", turn_step="db.commit_wake", turn_on="primary")
+"""The backend that flushes for the others holds the write lock until it runs again: on a busy core that is longer than
+the flush itself."""
+
 
 def replicate(standbys: int) -> tuple[Spawn, ...]:
     """What a commit starts: nobody waits for it (synchronous_commit = local)."""
@@ -20,7 +23,7 @@ def replicate(standbys: int) -> tuple[Spawn, ...]:
     path: Path = (
         serve("db.wal_send", on="wal_sender"),
         delay("db.wal_ship"),
-        flush("db.wal_flush", on="wal"),
+        flush("db.wal_flush", on="standby_wal"),
         UntilReplayDelay(),
         serve("db.wal_apply", on="replay"),
         Effect(e.E_REPLAYED),

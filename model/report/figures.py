@@ -41,7 +41,7 @@ CAPTIONS = {
     DELIVERY: "Delivery lag runs from the commit of a post to its arrival in a follower's timeline; every follower "
     "counts once. Outbox lag is its first part, from the commit to the broker.",
     TIME: "The grey stretch is the warm-up, which is served but not scored; faults are shaded in orange.",
-    CORE: "Share of one core, mean over the scored part. \"backend\" is the core that all of them share.",
+    CORE: 'Share of one core, mean over the scored part. "backend" is the core that all of them share.',
 }
 
 

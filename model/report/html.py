@@ -26,23 +26,42 @@ from model.runs import Run
 from model.spec import InputError
 
 MEANINGS = (
-    ("sent, scheduled", "Latencies are measured from when the request was sent, which is what the model predicts. From "
-     "when it was scheduled they contain the generator's own slip as well; a run that slips too far is invalid."),
-    ("mean, p50, p95, p99", "Over the successful answers of the scored part. p95 is the latency that 5 % of the "
-     "requests exceeded."),
-    ("error", "(second - first) / first. Where fewer than 100 observations lie above a quantile in either run, the "
-     "figure is chance, and the table says \"too few\"."),
+    (
+        "sent, scheduled",
+        "Latencies are measured from when the request was sent, which is what the model predicts. From "
+        "when it was scheduled they contain the generator's own slip as well; a run that slips too far is invalid.",
+    ),
+    (
+        "mean, p50, p95, p99",
+        "Over the successful answers of the scored part. p95 is the latency that 5 % of the requests exceeded.",
+    ),
+    (
+        "error",
+        "(second - first) / first. Where fewer than 100 observations lie above a quantile in either run, the "
+        'figure is chance, and the table says "too few".',
+    ),
     ("offered, achieved", "Requests sent per second, and successful answers per second when they arrived."),
     ("delivery lag", "From the commit of a post to its arrival in a follower's timeline, weighted by follower."),
     ("outbox lag", "From the commit of a post to its message on the broker: the relay's share of the delivery lag."),
-    ("replica lag", "From a commit on the primary to its replay on a standby. \"sampled\" means read off a gauge over "
-     "time instead of commit by commit."),
-    ("timeline hit ratio", "Share of home timeline reads that found the timeline in Redis; the others rebuild it from "
-     "the database."),
-    ("utilisation", "Share of one core. The processes of the backend share one core, so the shares add up to that of "
-     "\"backend\", and latency rises steeply as that nears 100 %."),
-    ("posts lost, deliveries", "Counted by reading the stores after the run. A delivery is expected for every follower "
-     "to whom a post is pushed and whose timeline is in Redis."),
+    (
+        "replica lag",
+        'From a commit on the primary to its replay on a standby. "sampled" means read off a gauge over '
+        "time instead of commit by commit.",
+    ),
+    (
+        "timeline hit ratio",
+        "Share of home timeline reads that found the timeline in Redis; the others rebuild it from the database.",
+    ),
+    (
+        "utilisation",
+        "Share of one core. The processes of the backend share one core, so the shares add up to that of "
+        '"backend", and latency rises steeply as that nears 100 %.',
+    ),
+    (
+        "posts lost, deliveries",
+        "Counted by reading the stores after the run. A delivery is expected for every follower "
+        "to whom a post is pushed and whose timeline is in Redis.",
+    ),
     ("valid", "The generator kept its schedule and had CPU to spare. An invalid run is not slow: it says nothing."),
 )
 
@@ -130,7 +149,10 @@ def _endpoint(row: LatencyComparison, targets: Mapping[str, float]) -> dict[str,
     def cell(name: str) -> dict[str, str]:
         measure = row.sent[name]
         return {
-            "name": name, "a": milliseconds(measure.a), "b": milliseconds(measure.b), "error": error_of(measure),
+            "name": name,
+            "a": milliseconds(measure.a),
+            "b": milliseconds(measure.b),
+            "error": error_of(measure),
             "state": _state(measure.error, targets.get(name)),
         }
 

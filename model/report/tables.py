@@ -42,7 +42,10 @@ def render_table(comparison: Comparison) -> Table:
         figures = [row.sent[name] for name in FIGURES]
         for side, name, label in (("a", first, row.endpoint), ("b", second, "")):
             table.add_row(
-                label, name, f"{int(getattr(row.n, side) or 0):,}", significant(getattr(row.throughput, side)),
+                label,
+                name,
+                f"{int(getattr(row.n, side) or 0):,}",
+                significant(getattr(row.throughput, side)),
                 *(milliseconds(getattr(measure, side)) for measure in figures),
             )
         errors = [_error(measure, targets.get(name)) for name, measure in zip(FIGURES, figures, strict=True)]

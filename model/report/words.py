@@ -69,7 +69,8 @@ def headline(comparison: Comparison) -> str:
     first, second = comparison.names
     subject = (
         "The model's latencies are off by"
-        if comparison.is_validation else f"The latencies of {second} differ from those of {first} by"
+        if comparison.is_validation
+        else f"The latencies of {second} differ from those of {first} by"
     )
     return f"{subject} {100 * median:.1f} % in the median; furthest is {worst[0]} {worst[1]} at {signed(worst[2])}."
 
@@ -109,8 +110,15 @@ def system_rows(comparison: Comparison) -> Iterator[Row]:
     if any(slips):
         first, second = (duration(slip["p99_s"]) if slip else NOTHING for slip in slips)
         yield Row("generator slip p99", first, second, NOTHING)
-    for name in ("posts_created", "posts_lost", "deliveries_expected", "deliveries_seen", "deliveries_trimmed",
-                 "deliveries_duplicate", "stale_reads"):
+    for name in (
+        "posts_created",
+        "posts_lost",
+        "deliveries_expected",
+        "deliveries_seen",
+        "deliveries_trimmed",
+        "deliveries_duplicate",
+        "stale_reads",
+    ):
         counter = comparison.counters.get(name)
         if counter is not None:
             yield Row(name.replace("_", " "), _count(counter.a), _count(counter.b), NOTHING)

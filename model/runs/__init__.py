@@ -6,6 +6,14 @@ from model.runs.provenance import provenance
 from model.runs.run import OUTCOMES, Run, Validity
 
 __all__ = [
-    "N_BUCKETS", "OUTCOMES", "Histogram", "Run", "RunBuilder", "Validity", "bucket_bounds_ns", "bucket_index",
-    "bucket_indices", "provenance",
+    "N_BUCKETS",
+    "OUTCOMES",
+    "Histogram",
+    "Run",
+    "RunBuilder",
+    "Validity",
+    "bucket_bounds_ns",
+    "bucket_index",
+    "bucket_indices",
+    "provenance",
 ]

@@ -32,7 +32,12 @@ class RunBuilder:
     """
 
     def __init__(
-        self, scenario: Scenario, kind: Kind, duration_s: float | None = None, *, window_s: float = 1.0,
+        self,
+        scenario: Scenario,
+        kind: Kind,
+        duration_s: float | None = None,
+        *,
+        window_s: float = 1.0,
         sample_limit: int = SAMPLE_LIMIT,
     ) -> None:
         self.scenario = scenario
@@ -51,8 +56,14 @@ class RunBuilder:
         self._next_ordinal = 0
 
     def add_requests(
-        self, endpoint: npt.ArrayLike, scheduled_ns: npt.ArrayLike, sent_ns: npt.ArrayLike, latency_ns: npt.ArrayLike,
-        outcome: npt.ArrayLike, *, ordinal: npt.ArrayLike | None = None,
+        self,
+        endpoint: npt.ArrayLike,
+        scheduled_ns: npt.ArrayLike,
+        sent_ns: npt.ArrayLike,
+        latency_ns: npt.ArrayLike,
+        outcome: npt.ArrayLike,
+        *,
+        ordinal: npt.ArrayLike | None = None,
     ) -> None:
         """Requests as arrays of one length: endpoint u8 (position in `ENDPOINTS`), scheduled, sent and latency
         (answer minus sent) i64, outcome u8 (position in `OUTCOMES`).
@@ -84,7 +95,12 @@ class RunBuilder:
         self._latency["scheduled"].add(row * N_BUCKETS + buckets, 1)
 
     def add_latency_counts(
-        self, endpoint: npt.ArrayLike, window: npt.ArrayLike, bucket: npt.ArrayLike, count: npt.ArrayLike, *,
+        self,
+        endpoint: npt.ArrayLike,
+        window: npt.ArrayLike,
+        bucket: npt.ArrayLike,
+        count: npt.ArrayLike,
+        *,
         basis: Basis = "sent",
     ) -> None:
         """Answered requests already counted per (endpoint code, window, bucket); add their `add_totals` as well.
@@ -95,8 +111,15 @@ class RunBuilder:
         self._latency[basis].add(row * N_BUCKETS + _ints(bucket), _ints(count))
 
     def add_totals(
-        self, endpoint: npt.ArrayLike, window: npt.ArrayLike, offered: npt.ArrayLike, completed: npt.ArrayLike,
-        failed: npt.ArrayLike, sum_sent_ns: npt.ArrayLike, *, sum_scheduled_ns: npt.ArrayLike | None = None,
+        self,
+        endpoint: npt.ArrayLike,
+        window: npt.ArrayLike,
+        offered: npt.ArrayLike,
+        completed: npt.ArrayLike,
+        failed: npt.ArrayLike,
+        sum_sent_ns: npt.ArrayLike,
+        *,
+        sum_scheduled_ns: npt.ArrayLike | None = None,
         finished: npt.ArrayLike | None = None,
     ) -> None:
         """Counts per (endpoint code, window of sending): sent, answered and failed requests, and the sum of the
@@ -113,7 +136,11 @@ class RunBuilder:
         kinds[kind] = kinds.get(kind, 0) + count
 
     def add_lags(
-        self, kind: LagKind, label: str, time_ns: npt.ArrayLike, lag_ns: npt.ArrayLike,
+        self,
+        kind: LagKind,
+        label: str,
+        time_ns: npt.ArrayLike,
+        lag_ns: npt.ArrayLike,
         weights: npt.ArrayLike | None = None,
     ) -> None:
         """Lags i64 observed at `time_ns` (a delivery when it happened), each counted `weights` times."""
@@ -122,7 +149,12 @@ class RunBuilder:
         self.add_lag_counts(kind, label, _ints(time_ns) // self._window_ns, bucket_indices(lags), counts, lags * counts)
 
     def add_lag_counts(
-        self, kind: LagKind, label: str, window: npt.ArrayLike, bucket: npt.ArrayLike, count: npt.ArrayLike,
+        self,
+        kind: LagKind,
+        label: str,
+        window: npt.ArrayLike,
+        bucket: npt.ArrayLike,
+        count: npt.ArrayLike,
         sum_ns: npt.ArrayLike,
     ) -> None:
         """Lags already counted per (window, bucket)."""
@@ -228,10 +260,16 @@ class _Sample:
         """The table `requests`."""
         rows = np.concatenate(self._chunks) if self._chunks else np.zeros((0, 6), np.int64)
         ordinal, codes, scheduled, sent, latency, outcomes = rows.T
-        return pl.DataFrame({
-            "ordinal": ordinal, "endpoint": _ENDPOINT_NAMES[codes], "scheduled_s": scheduled / NS_PER_S,
-            "sent_s": sent / NS_PER_S, "latency_s": latency / NS_PER_S, "outcome": _OUTCOME_NAMES[outcomes],
-        })
+        return pl.DataFrame(
+            {
+                "ordinal": ordinal,
+                "endpoint": _ENDPOINT_NAMES[codes],
+                "scheduled_s": scheduled / NS_PER_S,
+                "sent_s": sent / NS_PER_S,
+                "latency_s": latency / NS_PER_S,
+                "outcome": _OUTCOME_NAMES[outcomes],
+            }
+        )
 
 
 def _frame(table: str, rows: list[tuple[Any, ...]]) -> pl.DataFrame:

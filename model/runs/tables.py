@@ -41,8 +41,14 @@ TABLES: dict[str, Table] = {
     ),
     "totals": Table(
         _columns(
-            endpoint=pl.String, window=pl.Int32, offered=pl.Int64, completed=pl.Int64, failed=pl.Int64,
-            finished=pl.Int64, sum_sent_ns=pl.Int64, sum_scheduled_ns=pl.Int64,
+            endpoint=pl.String,
+            window=pl.Int32,
+            offered=pl.Int64,
+            completed=pl.Int64,
+            failed=pl.Int64,
+            finished=pl.Int64,
+            sum_sent_ns=pl.Int64,
+            sum_scheduled_ns=pl.Int64,
         ),
         ("endpoint", "window"),
     ),
@@ -60,7 +66,11 @@ TABLES: dict[str, Table] = {
     ),
     "requests": Table(
         _columns(
-            ordinal=pl.Int64, endpoint=pl.String, scheduled_s=pl.Float64, sent_s=pl.Float64, latency_s=pl.Float64,
+            ordinal=pl.Int64,
+            endpoint=pl.String,
+            scheduled_s=pl.Float64,
+            sent_s=pl.Float64,
+            latency_s=pl.Float64,
             outcome=pl.String,
         ),
         ("ordinal",),

@@ -51,7 +51,11 @@ class Application:
         self._service = service
         endpoints = service.feed
         self._handlers: tuple[Handler, ...] = (
-            endpoints.home_timeline, endpoints.profile, endpoints.create_post, endpoints.react, endpoints.read_post,
+            endpoints.home_timeline,
+            endpoints.profile,
+            endpoints.create_post,
+            endpoints.react,
+            endpoints.read_post,
         )
         registry = CollectorRegistry(auto_describe=False)
         registry.register(TelemetryCollector(service))

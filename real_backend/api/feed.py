@@ -84,7 +84,12 @@ MISSING: Final = Reply(404, {"missing": True})
 
 class Feed:
     def __init__(
-        self, config: BackendConfig, database: Database, timelines: Timelines, posts: Posts, replicas: Replicas,
+        self,
+        config: BackendConfig,
+        database: Database,
+        timelines: Timelines,
+        posts: Posts,
+        replicas: Replicas,
         telemetry: Telemetry,
     ) -> None:
         self._database = database

@@ -40,7 +40,8 @@ class TelemetryCollector(Collector):
             reads.add_metric([server], count)
         yield reads
         yield CounterMetricFamily(
-            "feedtwin_stale_reads", "Reads from a standby known to lag behind the reader's session.",
+            "feedtwin_stale_reads",
+            "Reads from a standby known to lag behind the reader's session.",
             value=telemetry.stale_reads,
         )
         visits = CounterMetricFamily("feedtwin_step_visits", "Visits of a step.", labels=["step"])

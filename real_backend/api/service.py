@@ -28,14 +28,20 @@ class Service:
         self.telemetry = Telemetry(name, len(config.standby_urls))
         self.tracing = Tracing(config.span_limit)
         self.database = Database(
-            config.postgres_url, config.standby_urls,
-            connections=config.database_pool, timeout_s=config.request_timeout_s,
+            config.postgres_url,
+            config.standby_urls,
+            connections=config.database_pool,
+            timeout_s=config.request_timeout_s,
         )
         self.shards = Shards(config.redis_urls, config.virtual_nodes)
         self.replicas = Replicas(config, self.telemetry)
         self.feed = Feed(
-            config, self.database, timelines.Timelines(self.shards, config.timeline_cap), posts.Posts(self.shards),
-            self.replicas, self.telemetry,
+            config,
+            self.database,
+            timelines.Timelines(self.shards, config.timeline_cap),
+            posts.Posts(self.shards),
+            self.replicas,
+            self.telemetry,
         )
         self._poll: asyncio.Task[None] | None = None
 

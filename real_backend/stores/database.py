@@ -42,7 +42,8 @@ POSTS_AND_AUTHORS = f"""{POSTS}
         SELECT id, author_id, body, {_CREATED_NS}, {_REACTIONS}
         FROM posts WHERE author_id = authors.id ORDER BY id DESC LIMIT %s
     ) AS newest"""
-TIMELINE = """
+TIMELINE = (
+    """
     WITH followed AS MATERIALIZED (
         SELECT users.id, users.follower_count
         FROM follows JOIN users ON users.id = follows.followee_id WHERE follows.follower_id = %(user)s
@@ -56,7 +57,9 @@ TIMELINE = """
             WHERE followed.follower_count < %(pulled_from)s ORDER BY newest.id DESC LIMIT %(cap)s
         ),
         ARRAY(SELECT id FROM followed WHERE follower_count >= %(pulled_from)s),
-        """ + COMMIT_LSN
+        """
+    + COMMIT_LSN
+)
 FOLLOWERS = """
     SELECT follower_count, CASE WHEN follower_count < %s THEN
         ARRAY(SELECT follower_id FROM follows WHERE followee_id = users.id ORDER BY follower_id)

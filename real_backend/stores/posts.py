@@ -49,9 +49,7 @@ class Posts:
         trace.mark(POST_READ, 0, self._shards.names[shard])
         return _post(post, replies[0])
 
-    async def read_many(
-        self, trace: Trace, ending: int, posts: Sequence[int], ending_items: int
-    ) -> dict[int, Post]:
+    async def read_many(self, trace: Trace, ending: int, posts: Sequence[int], ending_items: int) -> dict[int, Post]:
         """Those of the posts that are cached; one pipeline per shard."""
         groups = self._shards.group(KEY_POST, posts)
         pipelines = {

@@ -30,7 +30,6 @@ def pack(command: Sequence[str | int]) -> bytes:
     return packed
 
 
-
 class ShardConnection(Connection):
     """A redis-py connection that sends packed commands and reads a known number of replies."""
 
@@ -113,8 +112,13 @@ class Shards:
         return groups
 
     async def call(
-        self, shard: int, commands: bytes, replies: int, trace: Trace | None = None,
-        ending: int = 0, ending_items: int = 0,
+        self,
+        shard: int,
+        commands: bytes,
+        replies: int,
+        trace: Trace | None = None,
+        ending: int = 0,
+        ending_items: int = 0,
     ) -> list[Any]:
         """One pipeline on one shard; the trace's step `ending` ends as the commands leave.
 
@@ -134,8 +138,14 @@ class Shards:
         return result
 
     async def run(
-        self, shard: int, script: Script, keys: Sequence[str], arguments: Sequence[str | int],
-        trace: Trace, ending: int, ending_items: int = 0,
+        self,
+        shard: int,
+        script: Script,
+        keys: Sequence[str],
+        arguments: Sequence[str | int],
+        trace: Trace,
+        ending: int,
+        ending_items: int = 0,
     ) -> Any:
         """One call of a script, as `call`; it is loaded again where a restarted shard has forgotten it."""
         command = pack(("EVALSHA", script.sha, len(keys), *keys, *arguments))

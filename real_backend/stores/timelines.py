@@ -102,8 +102,15 @@ class Timelines:
         return Page(bool(entries), _ids(entries), [int(author) for author in hot], _guard(version, floor))
 
     async def store(
-        self, trace: Trace, ending: int, user: int, posts: Sequence[int], hot_followees: Iterable[int], *,
-        guard: Guard, lsn: int,
+        self,
+        trace: Trace,
+        ending: int,
+        user: int,
+        posts: Sequence[int],
+        hot_followees: Iterable[int],
+        *,
+        guard: Guard,
+        lsn: int,
     ) -> tuple[int, Guard]:
         """Store a rebuilt timeline: STORED, PRESENT (somebody else did) or RACED (a push passed by: begin again).
 
@@ -167,9 +174,7 @@ class Timelines:
         trace.mark(HOT_POST_PUSH, 0, self._shards.names[shard])
         return pushed
 
-    def _list_arguments(
-        self, posts: Sequence[int], members: Iterable[int], guard: Guard, lsn: int
-    ) -> list[int | str]:
+    def _list_arguments(self, posts: Sequence[int], members: Iterable[int], guard: Guard, lsn: int) -> list[int | str]:
         entries: list[int | str] = list(posts[: self._cap])
         if len(entries) < self._cap:
             entries.append(TIMELINE_END)

@@ -72,7 +72,11 @@ def test_lags_and_queues_are_compared() -> None:
     comparison = compare(make_run("real"), make_run("model", lag_factor=1.3))
     lags = {(lag.kind, lag.label): lag for lag in comparison.lags}
     assert list(lags) == [
-        ("delivery", ""), ("outbox", ""), ("replica", ""), ("replica", "standby0"), ("replica", "standby1"),
+        ("delivery", ""),
+        ("outbox", ""),
+        ("replica", ""),
+        ("replica", "standby0"),
+        ("replica", "standby1"),
     ]
     assert lags["delivery", ""].n.a == 7_500
     assert lags["delivery", ""].figures["p50"].error == pytest.approx(0.3, abs=0.02)
@@ -121,7 +125,8 @@ def test_invalid_runs_are_refused_unless_allowed() -> None:
 def test_different_scenarios_are_compared_and_noted() -> None:
     comparison = compare(make_run("model"), make_run("model", workload__rate_per_s=200.0, platform__redis__shards=5))
     assert comparison.notes == (
-        "scenario.workload.rate_per_s: 300.0 against 200.0", "scenario.platform.redis.shards: 3 against 5",
+        "scenario.workload.rate_per_s: 300.0 against 200.0",
+        "scenario.platform.redis.shards: 3 against 5",
     )
     assert scenario_differences(scenario(question="why?"), scenario(description="so")) == []
 
@@ -144,9 +149,20 @@ def test_misses_are_ordered_by_how_far_beyond_the_target() -> None:
 
 
 REQUIRED: dict[str, Any] = {
-    "valid": bool, "offered_per_s": float, "achieved_per_s": float, "requests": int, "failed": int, "real": dict,
-    "model": dict, "error": dict, "delivery_lag": dict, "replica_lag": dict, "timeline_hit_ratio": dict,
-    "posts_lost": int, "deliveries_expected": int, "deliveries_seen": int,
+    "valid": bool,
+    "offered_per_s": float,
+    "achieved_per_s": float,
+    "requests": int,
+    "failed": int,
+    "real": dict,
+    "model": dict,
+    "error": dict,
+    "delivery_lag": dict,
+    "replica_lag": dict,
+    "timeline_hit_ratio": dict,
+    "posts_lost": int,
+    "deliveries_expected": int,
+    "deliveries_seen": int,
 }
 
 

@@ -106,7 +106,7 @@ def test_a_sampler_that_only_reads_changes_nothing(draft: Draft, period_ns: int)
 
     env.process(sample())
     env.run(until=HORIZON_NS / 1e9)
-    assert len(readings) > 10
+    assert len(readings) >= 10
     assert everything(sampled) == everything(run_of(draft))
 
 

@@ -111,9 +111,16 @@ def test_pictures_are_deterministic(comparison: Comparison) -> None:
 @pytest.mark.parametrize("fields", [["policies.fanout"], ["threshold"], ["threshold", "policies.fanout"]])
 def test_a_sweep_is_drawn_for_numbers_and_names(fields: list[str]) -> None:
     rows = [
-        {"threshold": threshold, "policies.fanout": fanout, "delivery_p50_s": 0.1 * threshold, "delivery_p99_s": None,
-         "home_timeline_mean_ms": 1e3 / threshold, "home_timeline_p95_ms": 2e3 / threshold}
-        for threshold in (50, 200) for fanout in ("push", "hybrid")
+        {
+            "threshold": threshold,
+            "policies.fanout": fanout,
+            "delivery_p50_s": 0.1 * threshold,
+            "delivery_p99_s": None,
+            "home_timeline_mean_ms": 1e3 / threshold,
+            "home_timeline_p95_ms": 2e3 / threshold,
+        }
+        for threshold in (50, 200)
+        for fanout in ("push", "hybrid")
     ]
     rows[0]["delivery_p99_s"] = 3.0
     svg = plot_sweep(pl.DataFrame(rows), fields, title="sweep").decode()

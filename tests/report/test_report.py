@@ -195,9 +195,18 @@ def test_notes_come_first() -> None:
     assert _printed(render(comparison)).startswith("note: scenario.workload.rate_per_s: 300.0 against 200.0")
 
 
-@pytest.mark.parametrize(("value", "text"), [
-    (None, "-"), (0, "0"), (0.0123456, "0.0123"), (4.3, "4.30"), (99.96, "100"), (1234.5, "1,234"), (-2.0, "-2.00"),
-])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0, "0"),
+        (0.0123456, "0.0123"),
+        (4.3, "4.30"),
+        (99.96, "100"),
+        (1234.5, "1,234"),
+        (-2.0, "-2.00"),
+    ],
+)
 def test_significant_digits(value: float | None, text: str) -> None:
     assert significant(value) == text
 

@@ -59,7 +59,8 @@ def compiled_bucket_index() -> Callable[[int], int]:
 
 @given(values=st.lists(st.one_of(latencies, st.integers(-10, 1 << 62)), min_size=1))
 def test_array_and_compiled_forms_agree_with_the_plain_one(
-    compiled_bucket_index: Callable[[int], int], values: list[int],
+    compiled_bucket_index: Callable[[int], int],
+    values: list[int],
 ) -> None:
     plain = [bucket_index(value) for value in values]
     assert bucket_indices(np.array(values)).tolist() == plain

@@ -88,8 +88,14 @@ def test_the_digest_is_of_the_content() -> None:
     assert make_run().digest == make_run().digest
     assert make_run(provenance=provenance(note="later")).digest == make_run().digest
     different = [
-        make_run(latency_factor=1.001), make_run("model"), make_run(hits=901), make_run(valid=False), make_run(seed=8),
-        make_run(workload__rate_per_s=200.0), make_run(provenance={"calibration_digest": "c0ffee"}), make_run(failed=1),
+        make_run(latency_factor=1.001),
+        make_run("model"),
+        make_run(hits=901),
+        make_run(valid=False),
+        make_run(seed=8),
+        make_run(workload__rate_per_s=200.0),
+        make_run(provenance={"calibration_digest": "c0ffee"}),
+        make_run(failed=1),
     ]
     assert len({run.digest for run in [make_run(), *different]}) == len(different) + 1
 
@@ -124,8 +130,13 @@ def test_counted_and_single_requests_give_the_same_latencies() -> None:
     counted.add_latency_counts(endpoints, rows["window"], rows["bucket"], rows["count"])
     totals = single.totals
     counted.add_totals(
-        [codes[name] for name in totals["endpoint"]], totals["window"], totals["offered"], totals["completed"],
-        totals["failed"], totals["sum_sent_ns"], finished=totals["finished"],
+        [codes[name] for name in totals["endpoint"]],
+        totals["window"],
+        totals["offered"],
+        totals["completed"],
+        totals["failed"],
+        totals["sum_sent_ns"],
+        finished=totals["finished"],
     )
     run = counted.build({})
     assert run.latency_table.equals(single.latency_table)
@@ -210,12 +221,15 @@ def test_loading_names_what_is_wrong(tmp_path: Path) -> None:
         Run.load(tmp_path / "header")
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"version": 99}, "version is 99; this feedtwin reads version 1"),
-    ({"scenario": {"name": "x", "duration_s": -1}}, r"scenario.duration_s cannot be read"),
-    ({"counters": None, "duration_s": "long"}, "damaged"),
-    ({"kind": "dream"}, "kind is 'dream'"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 99}, "version is 99; this feedtwin reads version 1"),
+        ({"scenario": {"name": "x", "duration_s": -1}}, r"scenario.duration_s cannot be read"),
+        ({"counters": None, "duration_s": "long"}, "damaged"),
+        ({"kind": "dream"}, "kind is 'dream'"),
+    ],
+)
 def test_a_header_from_elsewhere_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
     header = make_run().save(tmp_path / "run") / "run.json"
     header.write_text(json.dumps({**json.loads(header.read_text()), **change}))
