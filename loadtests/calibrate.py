@@ -40,11 +40,11 @@ LOW_RATE_PER_S = 60.0
 LOW_SLICE_S = 4.0
 SLICE_S = 4.5
 IDLE_S = 3.0
-LOADS = (0.3, 0.45, 0.6)
+LOADS = (0.35, 0.5, 0.6)
 """Utilisations aimed at in the loaded slices."""
-WARMER = 0.6
+WARMER = 0.5
 """CPU per request under load over that of the low-rate pilot: warm caches, fewer wake-ups."""
-LOOSE_NOISE = 0.2
+LOOSE_NOISE = 0.3
 """Relative noise granted to the idle and the low-rate slices, whose caches are colder than those of any real load."""
 HIGHEST_UTILISATION = 0.6
 SHIP_COMMITS = 60
