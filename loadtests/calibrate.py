@@ -35,6 +35,7 @@ from model.spec.seed_tables import SeedTables
 from model.spec.steps import STEPS, Process
 from model.workload import FollowerGraph
 from real_backend.stack import Stack
+from real_backend.telemetry import Telemetry, Trace
 
 LOW_RATE_PER_S = 60.0
 LOW_SLICE_S = 4.0
@@ -48,6 +49,7 @@ LOOSE_NOISE = 0.3
 """Relative noise granted to the idle and the low-rate slices, whose caches are colder than those of any real load."""
 HIGHEST_UTILISATION = 0.6
 SHIP_COMMITS = 60
+MARKS = 20_000
 POLL_SHARE = 0.1
 """A further batch costs this share of a wake-up: 2 us against 26 us when polls were counted with a preloaded shim."""
 DEFAULT_CV = 0.3
@@ -382,6 +384,7 @@ def _assemble(
         waits=dict(waits),
         stalls=_stalls(hiccups),
         core_speed_per_s=speed,
+        telemetry_s_per_request=_telemetry_s_per_request(slices),
         background_cpu_share=background,
         unidentified=tuple(name for found in fitted.values() for name in found.unidentified),
         diagnostics=_diagnostics(fitted, slices),
@@ -392,6 +395,21 @@ def _sum(base: Estimate, extra: Estimate, part: float) -> Estimate:
     """The base cost with a part of another one added; intervals add as if they were certain together."""
     low, high = base.low + part * extra.low, base.high + part * extra.high
     return Estimate(value=base.value + part * extra.value, low=low, high=high)
+
+
+def _telemetry_s_per_request(slices: Sequence[Slice]) -> float:
+    """What the always-on telemetry costs the API: one mark, timed here, as often as a request made one."""
+    api = [step for step in STEPS if step.startswith("api.") and step != "api.replay_poll"]
+    requests = marks = 0.0
+    for one in slices:
+        requests += sum(one.steps.get(f"api.{endpoint.value}.receive", Visits()).visits for endpoint in ENDPOINTS)
+        # Each segment ends with a mark; each visit of a store, which follows a segment, with another.
+        marks += 2 * sum(one.steps.get(step, Visits()).visits for step in api)
+    trace = Trace(Telemetry("cost", 0))
+    began = time.thread_time()
+    for _ in range(MARKS):
+        trace.mark(0)
+    return (time.thread_time() - began) / MARKS * marks / max(requests, 1.0)
 
 
 def _diagnostics(fitted: Mapping[str, Fitted], slices: Sequence[Slice]) -> dict[str, Any]:

@@ -136,5 +136,6 @@ def _print_calibration(costs: Calibration) -> None:
         median = wait.quantiles_s[len(wait.quantiles_s) // 2]
         console.print(f"{wait_name}: median {median * 1e6:.0f} us ({wait.samples} samples)")
     console.print(f"stalls: {costs.stalls.rate_per_s:.2f} per second")
+    console.print(f"telemetry: {costs.telemetry_s_per_request * 1e6:.1f} us of a request's CPU in the API")
     if costs.unidentified:
         console.print("not told apart by the data: " + ", ".join(costs.unidentified))

@@ -131,6 +131,9 @@ def fit_role(role: Role, priors: Mapping[str, Prior], slices: Sequence[Slice]) -
     # Scaled by the prior's width, so that the solver sees parameters of one size.
     solution = lsq_linear(rows * sd, values, (low / sd, np.inf)).x * sd
     spread = np.sqrt(np.diag(np.linalg.inv((rows * sd).T @ (rows * sd)))) * sd
+    fitted = design @ solution
+    # Slices that scatter more than was assumed make everything that rests on them less certain.
+    spread *= max(1.0, float(np.sqrt(np.mean(((measured - fitted) * weight) ** 2))))
     estimates = [
         Estimate(value=float(v), low=float(max(0.0, v - Z90 * s)), high=float(v + Z90 * s))
         for v, s in zip(solution, spread, strict=True)
@@ -138,7 +141,6 @@ def fit_role(role: Role, priors: Mapping[str, Prior], slices: Sequence[Slice]) -
     names = [*(f"{role.name}: {group}" for group in role.groups), f"{role.name}: wake-up", f"{role.name}: background"]
     used = [True] * len(role.groups) + [role.wake_s > 0, role.background]
     unidentified = tuple(name for name, s, p, u in zip(names, spread, sd, used, strict=True) if u and s > NARROWED * p)
-    fitted = design @ solution
     return Fitted(
         scales=dict(zip(role.groups, estimates, strict=False)),
         wake_s=estimates[-2],
