@@ -143,9 +143,10 @@ def test_reset_returns_to_the_seeded_state(stores: Stack, shards: list[redis.Red
         connection.execute("DELETE FROM follows WHERE followee_id = 3")
     shards[0].set("stray", "1")
     shards[1].flushdb()
-    stores.faults.delay_standby(0, 3600)
     with redis.Redis.from_url(stores.urls.broker) as broker:
+        broker.delete(POST_CHANNEL)  # whoever used these servers before may have left it
         broker.xgroup_create(POST_CHANNEL, "fanout", mkstream=True)
+        stores.faults.delay_standby(0, 3600)
         broker.xadd(POST_CHANNEL, {"post": 1})
         broker.xreadgroup("fanout", "worker0", {POST_CHANNEL: ">"})
         broker.xadd(POST_CHANNEL, {"post": 2})
