@@ -57,6 +57,9 @@ READS = (Endpoint.HOME_TIMELINE, Endpoint.PROFILE, Endpoint.READ_POST)
 WRITES = (Endpoint.CREATE_POST, Endpoint.REACT)
 FEWEST_WRITES = 100
 SHORTEST_FLUSH_S = 20e-6
+FLUSH_ROUNDS = 2
+SLOWDOWN_RANGE = (0.5, 4.0)
+"""One round's correction of the flush at most; what a longer flush does to a write is not quite linear, hence two."""
 RARE_FLUSH = 30.0
 FEWEST_RARE = 10
 """Fewer flushes than this that last over `RARE_FLUSH` medians are stalls of the disk too rare to model."""
@@ -217,7 +220,12 @@ def calibrate(
     cold = _with_wait(calibration, "net.client", _client_wait(calibration, low, graph))
     if scenario.platform.postgres.fsync:
         calibration = _with_wait(calibration, "db.commit_flush", _flush_wait(cold, low, graph))
-    return _with_wait(calibration, "net.client", _client_wait(calibration, loaded, graph))
+    calibration = _with_wait(calibration, "net.client", _client_wait(calibration, loaded, graph))
+    if scenario.platform.postgres.fsync:
+        for _ in range(FLUSH_ROUNDS):
+            slower = _flush_slowdown(calibration, loaded, graph)
+            calibration = _with_wait(calibration, "db.commit_flush", calibration.waits["db.commit_flush"].times(slower))
+    return calibration
 
 
 def _with_wait(calibration: Calibration, name: str, wait: Wait) -> Calibration:
@@ -514,6 +522,29 @@ def usual_flushes(flushes_s: Sequence[float]) -> list[float]:
     limit = RARE_FLUSH * float(np.median(flushes_s)) if flushes_s else 0.0
     usual = [flush for flush in flushes_s if flush <= limit]
     return usual if len(flushes_s) - len(usual) < FEWEST_RARE else list(flushes_s)
+
+
+def _flush_slowdown(calibration: Calibration, loaded: Sequence[Played], graph: FollowerGraph) -> float:
+    """By what factor flushes last longer under load, where three servers flush to one disk, than at a low rate: that
+    which makes up for the difference of the writes' mean latencies (each without its last percent: rare stalls)."""
+    flush = calibration.waits["db.commit_flush"]
+    excess: list[tuple[int, float]] = []
+    for one in loaded:
+        run = simulate(one.plan.scenario, calibration.at_speed(one.slice.speed), graph=graph, schedule=one.schedule)
+        for endpoint in WRITES:
+            real = one.records.latency_ns[(one.records.endpoint == endpoint.code) & (one.records.outcome == 0)] * 1e-9
+            rows = run.requests.filter((run.requests["endpoint"] == endpoint.value) & (run.requests["outcome"] == "ok"))
+            modelled = rows["latency_s"].to_numpy()
+            if len(real) >= FEWEST_WRITES and len(modelled) >= FEWEST_WRITES:
+                excess.append((len(real), _trimmed_mean(real) - _trimmed_mean(modelled)))
+    if not excess or flush.mean_s <= 0:
+        return 1.0
+    mean_s = float(np.average([e for _, e in excess], weights=[n for n, _ in excess]))
+    return float(np.clip(1 + mean_s / flush.mean_s, *SLOWDOWN_RANGE))
+
+
+def _trimmed_mean(values: FloatArray) -> float:
+    return float(values[values <= np.quantile(values, 0.99)].mean())
 
 
 def single_flushes(ended_s: FloatArray, waited_s: FloatArray) -> list[float]:

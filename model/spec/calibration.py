@@ -81,6 +81,18 @@ class Wait(_Frozen):
             raise ValueError("probabilities must rise strictly from 0, quantiles_s must not fall, both of one length")
         return self
 
+    @property
+    def mean_s(self) -> float:
+        """Mean of the interpolated quantiles and the tail."""
+        p, q = self.probabilities, self.quantiles_s
+        body = sum((q[i] + q[i + 1]) / 2 * (p[i + 1] - p[i]) for i in range(len(p) - 1))
+        return body + (1 - p[-1]) * (q[-1] + self.tail_mean_s)
+
+    def times(self, factor: float) -> Wait:
+        """The same distribution, stretched."""
+        stretched = tuple(quantile * factor for quantile in self.quantiles_s)
+        return self.model_copy(update={"quantiles_s": stretched, "tail_mean_s": self.tail_mean_s * factor})
+
 
 class Stalls(_Frozen):
     """Times in which the whole backend core is taken away, as a hiccup meter saw them."""
