@@ -107,8 +107,7 @@ def watch(interval_ns: int, threshold_ns: int) -> tuple[array[int], array[int], 
     interval_ms = interval_ns / 1e6
     while True:
         before_ns = time.monotonic_ns()
-        if poll.poll(interval_ms):
-            return times, late, steps
+        closed = poll.poll(interval_ms)
         woke_ns = time.monotonic_ns()
         steps += 1
         # poll rounds up to whole milliseconds, so that the shortest step tells nothing: the excess does.
@@ -116,6 +115,9 @@ def watch(interval_ns: int, threshold_ns: int) -> tuple[array[int], array[int], 
         if excess_ns >= threshold_ns:
             times.append(woke_ns)
             late.append(excess_ns)
+        # Only now: a stall that ended as the input closed is a stall all the same.
+        if closed:
+            return times, late, steps
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
