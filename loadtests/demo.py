@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtests.calibrate import calibrate
+from loadtests.calibrate.procedure import calibrate
 from loadtests.measure import measure
 from model.analysis.compare import Comparison, compare
 from model.analysis.summary import demo_summary
@@ -46,7 +46,7 @@ class Demo:
 
     def summary(self) -> dict[str, Any]:
         """The contents of summary.json; `prediction` holds the errors of what was simulated before the measurement."""
-        measured, calibrated = core_speed_per_s(self.real), self.calibration.core_speed_per_s
+        measured, calibrated = core_speed(self.real), self.calibration.core_speed
         return {
             **demo_summary(self.real, self.model),
             "core_speed_ratio": measured / calibrated if calibrated and measured else None,
@@ -78,16 +78,16 @@ def demo(scenario: Scenario, *, say: Say = lambda what, share: None) -> Demo:
             on_progress=lambda done, total: say("load-testing the same schedule", done / total if total else None),
         )  # fmt: skip
         say("stopping the servers", None)
-    # The same costs at the speed that the core turned out to have, as the spinner counted it beside the run: on a
+    # The same costs at the speed that the core turned out to have, as the speedometer found it beside the run: on a
     # shared host that is the weather. The prediction made before it is kept, and shows what the weather did.
-    speed = core_speed_per_s(real)
+    speed = core_speed(real)
     model = simulate(loaded, costs.at_speed(speed), graph=graph, schedule=schedule)
     return Demo(loaded, costs, real, model, prediction, compare(real, model, allow_invalid=True))
 
 
-def core_speed_per_s(run: Run) -> float:
-    """Mean speed of the backend's core after the warm-up, in rounds of the spinner; 0 where it did not run."""
-    rows = run.gauge("core_speed_per_s")
+def core_speed(run: Run) -> float:
+    """Mean speed of the backend's core after the warm-up; 0 where no speedometer ran."""
+    rows = run.gauge("core_speed")
     mean = rows.filter(rows["time_s"] >= run.scenario.warmup_s)["value"].mean()
     return mean if isinstance(mean, float) else 0.0
 

@@ -16,7 +16,7 @@ from loadtests.queues import queue_of
 from model.runs.builder import RunBuilder
 from model.spec.steps import Process
 from real_backend.config import BackendConfig
-from real_backend.stack import spinner
+from real_backend.stack import speedometer
 from real_backend.stack.usage import ProcessUsage
 
 INTERVAL_S = 0.25
@@ -80,7 +80,7 @@ class CpuSource:
 
 
 class SpeedSource:
-    """The speed of the backend's core since the previous reading, in rounds of the rig's spinner per CPU second."""
+    """The speed of the backend's core since the previous reading, by the rig's speedometer."""
 
     def __init__(self, counts: Callable[[], tuple[int, float] | None]) -> None:
         self._counts = counts
@@ -88,9 +88,9 @@ class SpeedSource:
 
     def read(self, now_s: float) -> Iterable[Sample]:
         last, self._last = self._last, self._counts()
-        speed = spinner.rounds_per_s(last, self._last)
+        speed = speedometer.speed(last, self._last)
         if speed > 0:
-            yield Sample("core_speed_per_s", HOST, speed)
+            yield Sample("core_speed", HOST, speed)
 
     def close(self) -> None:
         self._last = None

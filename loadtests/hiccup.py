@@ -10,24 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import select
-import subprocess
 import sys
 import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.spec.errors import MachineError
+from loadtests.meters import MeterProcess, core_arguments, report_ready, run_on
 
 REALTIME_PRIORITY = 50
-_STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,57 +40,21 @@ class Hiccups:
         return len(self.late_ns) / self.observed_s if self.observed_s else 0.0
 
 
-class HiccupMeter:
+class HiccupMeter(MeterProcess):
     """Runs the meter as a process; a context manager, after which `hiccups` holds what it saw."""
 
     def __init__(self, core: int | None, *, interval_s: float = 0.005, threshold_s: float = 0.001) -> None:
-        self._command = [sys.executable, "-m", "loadtests.hiccup"]
-        self._command += ["--interval-ms", str(interval_s * 1e3), "--threshold-ms", str(threshold_s * 1e3)]
-        if core is not None:
-            self._command += ["--core", str(core)]
-        self._process: subprocess.Popen[str] | None = None
-        self.hiccups: Hiccups | None = None
+        limits = ("--interval-ms", str(interval_s * 1e3), "--threshold-ms", str(threshold_s * 1e3))
+        super().__init__("loadtests.hiccup", *limits, *core_arguments(core))
 
     @property
-    def process(self) -> subprocess.Popen[str]:
-        """The running meter."""
-        assert self._process is not None
-        return self._process
-
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env=own_environment(),
-        )
-        assert self._process.stdout is not None
-        if not self._process.stdout.readline():
-            self.__exit__()
-            raise MachineError("the hiccup meter did not start")
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        try:
-            out, _errors = process.communicate(timeout=_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            out, _errors = process.communicate()
-        if out.strip():
-            document = json.loads(out)
-            time_ns, late_ns = (np.array(document.pop(name), np.int64) for name in ("time_ns", "late_ns"))
-            self.hiccups = Hiccups(time_ns=time_ns, late_ns=late_ns, **document)
-
-
-def own_environment() -> dict[str, str]:
-    """The environment in which `python -m loadtests...` finds this very package, wherever it is started."""
-    root = str(Path(__file__).resolve().parents[1])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+    def hiccups(self) -> Hiccups | None:
+        """What the meter saw, once it has ended."""
+        if self.document is None:
+            return None
+        document = dict(self.document)
+        time_ns, late_ns = (np.array(document.pop(name), np.int64) for name in ("time_ns", "late_ns"))
+        return Hiccups(time_ns=time_ns, late_ns=late_ns, **document)
 
 
 def watch(interval_ns: int, threshold_ns: int) -> tuple[array[int], array[int], int]:
@@ -126,15 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--interval-ms", type=float, default=5.0)
     parser.add_argument("--threshold-ms", type=float, default=1.0)
     options = parser.parse_args(arguments)
-    if options.core is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {options.core})
-    realtime = True
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
-    except (AttributeError, OSError):
-        realtime = False
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    realtime = run_on(options.core, REALTIME_PRIORITY)
+    report_ready()
     began_s = time.monotonic()
     interval_ns = max(round(options.interval_ms), 1) * 1_000_000
     times, late, steps = watch(interval_ns, round(options.threshold_ms * 1e6))

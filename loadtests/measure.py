@@ -131,7 +131,7 @@ def sources_of(stack: Stack) -> list[Source]:
     on_backend_core = frozenset(kind for kind in Process if stack.rig.core_of(kind) == stack.rig.backend_core)
     return [
         CpuSource(stack.sample, kinds, on_backend_core),
-        SpeedSource(stack.spinner_counts),
+        SpeedSource(stack.speed_counts),
         OutboxSource(stack.urls.postgres),
         QueueSource(stack.config),
         ReplicaLagSource(stack.urls.postgres, stack.urls.standbys),

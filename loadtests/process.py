@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from loadtests.hiccup import own_environment
+from loadtests.meters import own_environment
 from loadtests.records import ClosedSessions, OpenArrivals, Records
 from model.spec.errors import MachineError
 

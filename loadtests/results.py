@@ -16,11 +16,11 @@ from loadtests.faults import FaultEvent
 from loadtests.gauges import GaugeSampler
 from loadtests.hiccup import Hiccups
 from loadtests.records import Outcome, Records
-from loadtests.telemetry import Deliveries, Documents, Reporter, add_counters, add_steps
+from loadtests.telemetry import Documents, Lags, Reporter, add_counters, add_steps
 from loadtests.validity import GeneratorFigures, judge
 from model.runs.builder import RunBuilder
 from model.runs.provenance import provenance
-from model.runs.run import Run
+from model.runs.run import LagKind, Run
 from model.spec.scenario import Endpoint, Scenario
 from model.spec.steps import Process
 from model.workload.schedule import ClosedSchedule, Schedule
@@ -68,7 +68,7 @@ def run_of(
     )
     seen.gauges.add_to(builder)
     _add_in_flight(builder, records, scenario.duration_s)
-    _add_deliveries(builder, stack, seen)
+    _add_lags(builder, stack, seen)
     add_steps(builder, seen.reporters, seen.before, seen.after)
     add_counters(builder, seen.reporters, seen.before, seen.after)
     builder.counters.update({name: float(value) for name, value in dataclasses.asdict(audited).items()})
@@ -118,11 +118,11 @@ def _add_in_flight(builder: RunBuilder, records: Records, duration_s: float) -> 
     builder.add_gauge(instants_s, "in_flight", "", in_flight)
 
 
-def _add_deliveries(builder: RunBuilder, stack: Stack, seen: Observation) -> None:
-    """Delivery lags from the workers' files, of this run's posts only."""
+def _add_lags(builder: RunBuilder, stack: Stack, seen: Observation) -> None:
+    """Outbox and delivery lags from the files of relay and workers, of this run's posts only."""
     epoch_of_start_ns = time.time_ns() - time.monotonic_ns() + seen.start_ns
+    kinds: dict[Process, LagKind] = {Process.RELAY: "outbox", Process.WORKER: "delivery"}
     for reporter in seen.reporters:
-        if reporter.kind is Process.WORKER:
-            batches = Deliveries.read(stack.runtime_dir, reporter.name, epoch_of_start_ns)
-            times = batches.time_ns - epoch_of_start_ns
-            builder.add_lags("delivery", "", times, batches.lag_ns, batches.timelines)
+        if reporter.kind in kinds:
+            lags = Lags.read(stack.runtime_dir, reporter.name, epoch_of_start_ns)
+            builder.add_lags(kinds[reporter.kind], "", lags.time_ns - epoch_of_start_ns, lags.lag_ns, lags.count)

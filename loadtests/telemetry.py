@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from model.runs.builder import RunBuilder
 from model.spec.errors import MachineError
 from model.spec.steps import STEPS, Process
+from real_backend.lag_log import RECORD, lag_path
 from real_backend.stack import Stack
-from real_backend.telemetry import deliveries_path, telemetry_path
+from real_backend.telemetry import telemetry_path
 
 _HTTP_TIMEOUT_S = 10.0
 _FILE_TIMEOUT_S = 5.0
@@ -120,20 +121,20 @@ def visits(documents: Documents, step: str, key: str = "visits") -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Deliveries:
-    """Batches that reached timelines: when (ns since the epoch), how long after the commit (ns), how many timelines."""
+class Lags:
+    """What a process wrote into its lag log: when (ns since the epoch), how long after the commit (ns), how often."""
 
     time_ns: NDArray[np.int64]
     lag_ns: NDArray[np.int64]
-    timelines: NDArray[np.int64]
+    count: NDArray[np.int64]
 
     @classmethod
-    def read(cls, folder: Path, worker: str, since_ns: int) -> Deliveries:
-        """What one worker delivered from `since_ns` (since the epoch) on."""
+    def read(cls, folder: Path, process: str, since_ns: int) -> Lags:
+        """What it wrote from `since_ns` (since the epoch) on."""
         try:
-            raw = deliveries_path(folder, worker).read_bytes()
+            raw = lag_path(folder, process).read_bytes()
         except OSError:
             raw = b""
-        rows = np.frombuffer(raw[: len(raw) // 24 * 24], dtype="<i8").reshape(-1, 3)
+        rows = np.frombuffer(raw[: len(raw) // RECORD.size * RECORD.size], dtype="<i8").reshape(-1, 3)
         rows = rows[(rows[:, 0] >= since_ns) & (rows[:, 2] > 0)]
         return cls(rows[:, 0].astype(np.int64), np.maximum(rows[:, 1], 0), rows[:, 2].astype(np.int64))

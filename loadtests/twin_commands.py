@@ -84,7 +84,7 @@ def calibrate(
     refuse_existing(output, force=force)
     loaded = load_scenario(scenario, overrides, seed)
 
-    from loadtests.calibrate import calibrate as measure_costs
+    from loadtests.calibrate.procedure import calibrate as measure_costs
     from loadtests.progress import ProgressLine
     from model.workload import graph_of, seed_state
     from real_backend.stack import Stack

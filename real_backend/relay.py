@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from typing import Any
 
 import uvloop
@@ -18,12 +19,13 @@ from psycopg import AsyncConnection
 from model.spec.errors import FeedtwinError
 from real_backend.broker import Publisher, open_publisher
 from real_backend.config import BackendConfig
+from real_backend.lag_log import LagLog
 from real_backend.messages import NewPost
 from real_backend.process import freeze_garbage, until_signalled
 from real_backend.stores.procedures import COMMIT_LSN
 from real_backend.telemetry import STEP_CODES, Telemetry, TelemetryFile, Trace
 
-log = logging.getLogger("real_backend.relay")
+logger = logging.getLogger("real_backend.relay")
 
 RELAY_POLL = STEP_CODES["relay.poll"]
 RELAY_PUBLISH = STEP_CODES["relay.publish"]
@@ -46,11 +48,12 @@ _OUTBOX_READ = """
 class Relay:
     """`round` moves one batch; `run` repeats it, with a pause after a batch that was not full."""
 
-    def __init__(self, config: BackendConfig, publisher: Publisher, telemetry: Telemetry) -> None:
+    def __init__(self, config: BackendConfig, publisher: Publisher, log: LagLog, telemetry: Telemetry) -> None:
         self._url = config.postgres_url
         self._interval_s = config.relay_interval_s
         self._batch_size = config.relay_batch_size
         self._publisher = publisher
+        self._log = log
         self._telemetry = telemetry
         self._read = _OUTBOX_READ.format(lsn=COMMIT_LSN, limit=config.relay_batch_size).encode()
 
@@ -70,6 +73,10 @@ class Relay:
         ]
         await self._publisher.publish(trace, RELAY_PUBLISH, messages)
         trace.mark(BROKER_PUBLISH, len(rows))
+        now_ns = time.time_ns()
+        for message in messages:
+            self._log.add(now_ns, now_ns - message.created_ns)
+        self._log.flush()
         done = ",".join(str(row[0]) for row in rows)
         await connection.execute(f"DELETE FROM outbox WHERE id IN ({done}); COMMIT".encode())
         trace.mark(DB_OUTBOX_DELETE, len(rows), "primary")
@@ -96,19 +103,20 @@ class Relay:
                         if await self.round(connection) < self._batch_size:
                             await asyncio.sleep(self._interval_s)
             except Exception as error:
-                log.warning("the outbox waits: %s: %s", type(error).__name__, error)
+                logger.warning("the outbox waits: %s: %s", type(error).__name__, error)
                 await asyncio.sleep(RETRY_S)
 
 
 async def serve(config: BackendConfig) -> None:
     """Until SIGTERM or SIGINT."""
     telemetry = Telemetry("relay", len(config.standby_urls))
-    async with open_publisher(config) as publisher:
-        if config.freeze_gc:
-            freeze_garbage(collecting=True)
-        config.ready_file("relay").touch()
-        relay = Relay(config, publisher, telemetry)
-        await until_signalled(relay.run(), TelemetryFile(telemetry, config.runtime_path).run())
+    with LagLog(config.runtime_path, "relay") as lags:
+        async with open_publisher(config) as publisher:
+            if config.freeze_gc:
+                freeze_garbage(collecting=True)
+            config.ready_file("relay").touch()
+            relay = Relay(config, publisher, lags, telemetry)
+            await until_signalled(relay.run(), TelemetryFile(telemetry, config.runtime_path).run())
 
 
 def main() -> int:

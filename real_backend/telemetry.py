@@ -7,10 +7,6 @@ clock reading. A scatter over several servers is one visit per server, written w
 How to read it: an API process answers `GET /telemetry`. The relay ("relay") and the workers ("worker0", ...) write
 `telemetry-<name>.json` into the runtime folder once a second when something changed, and at once on SIGUSR1; the file
 is replaced whole, and its `time_ns` says when. Both have the document of `Telemetry.document`. Counters only grow.
-
-A fan-out worker also appends to `deliveries-<name>.bin`, before it acknowledges a message, one record per batch: three
-little-endian int64 (`DELIVERY`): time of the push in ns since the epoch, its lag behind the post's commit in ns, and
-how many timelines it newly reached.
 """
 
 from __future__ import annotations
@@ -20,7 +16,6 @@ import bisect
 import contextlib
 import os
 import signal
-import struct
 import time
 from pathlib import Path
 from time import perf_counter_ns
@@ -41,7 +36,6 @@ def continued(step: int) -> int:
 
 
 LATENCY_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-DELIVERY: Final = struct.Struct("<qqq")
 
 
 class StepCounter:
@@ -206,7 +200,3 @@ def outcome_of(status: int) -> str:
 
 def telemetry_path(folder: Path, name: str) -> Path:
     return folder / f"telemetry-{name}.json"
-
-
-def deliveries_path(folder: Path, name: str) -> Path:
-    return folder / f"deliveries-{name}.bin"

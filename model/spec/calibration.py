@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from model.spec.errors import InputError
 from model.spec.steps import STEPS, WAITS, Process
 
-CALIBRATION_VERSION = 1
+CALIBRATION_VERSION = 2
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -115,11 +115,10 @@ class Calibration(_Frozen):
     processes: Mapping[Process, ProcessCost]
     waits: Mapping[str, Wait]
     stalls: Stalls = Stalls()
-    core_speed_per_s: NonNegative = 0.0
-    """Rounds per CPU second that the rig's spinner made while the costs were measured; 0 where it did not run."""
+    core_speed: NonNegative = 0.0
+    """What the rig's speedometer said while the costs were measured; 0 where it did not run."""
     background_cpu_share: Mapping[Process, NonNegative] = {}
     """CPU a process uses per second without any request (timers, housekeeping), as a share of one core."""
-    wal_bytes_per_commit: NonNegative = 0.0
     telemetry_s_per_request: NonNegative = 0.0
     """What the always-on counters and timings cost; already contained in the API's steps."""
     unidentified: tuple[str, ...] = ()
@@ -139,15 +138,15 @@ class Calibration(_Frozen):
             raise ValueError(f"process {absent[0]!r} is missing")
         return self
 
-    def at_speed(self, core_speed_per_s: float) -> Calibration:
-        """The same costs on a core of another speed (as the spinner counts it): all CPU times scaled.
+    def at_speed(self, core_speed: float) -> Calibration:
+        """The same costs on a core of another speed (as the speedometer measures it): all CPU times scaled.
 
-        On a shared host a core's speed changes within minutes; the spinner measures it beside a run without touching
-        the backend. Unchanged where either speed is unknown (0).
+        On a shared host a core's speed changes within minutes; the speedometer measures it beside a run without
+        touching the backend. Unchanged where either speed is unknown (0).
         """
-        if not (self.core_speed_per_s and core_speed_per_s):
+        if not (self.core_speed and core_speed):
             return self
-        slower = self.core_speed_per_s / core_speed_per_s
+        slower = self.core_speed / core_speed
         steps = {
             name: cost.model_copy(
                 update={
@@ -167,7 +166,7 @@ class Calibration(_Frozen):
                 "steps": steps,
                 "processes": processes,
                 "background_cpu_share": background,
-                "core_speed_per_s": core_speed_per_s,
+                "core_speed": core_speed,
             }
         )
 

@@ -25,6 +25,8 @@ GRACE_S = 2.0
 KILL_S = 2.0
 """How long to wait for the end of what has been killed."""
 SHARED_MEMORY = "/dev/shm/PostgreSQL."
+RAISED_THREADS = "raised-threads"
+"""File in the folder with the kernel threads that run in real time for its sake, a number a line."""
 
 
 def processes_below(folder: Path) -> dict[int, int]:
@@ -82,11 +84,21 @@ def shared_memory(pids: Iterable[int]) -> set[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove `folder`, and the shared memory segments of PostgreSQL servers in it that could not do so themselves."""
+    """Remove `folder`, and undo what outlives it: raised kernel threads, and the shared memory segments of PostgreSQL
+    servers in it that could not do so themselves."""
+    restore_threads(folder)
     for pid_file in folder.glob("*/postmaster.pid"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             _remove_segment(int(pid_file.read_text().splitlines()[6].split()[1]))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def restore_threads(folder: Path) -> None:
+    """Give the kernel threads that were raised for this folder their ordinary priority back."""
+    with contextlib.suppress(OSError):
+        for thread in (folder / RAISED_THREADS).read_text().split():
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
 
 
 def main(arguments: list[str]) -> None:

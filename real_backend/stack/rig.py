@@ -13,12 +13,12 @@ from typing import Any, Self
 from model.spec import scenario
 from model.spec.errors import MachineError
 from model.spec.steps import Process
-from real_backend.stack import spinner
+from real_backend.stack import kernel_threads, speedometer, spinner
 from real_backend.stack.proc import tree_threads
 from real_backend.stack.runtime import RuntimeFolder, Server
 
 REALTIME_PRIORITY = 1
-SPINNER_FILE = "spinner.counts"
+SPEED_FILE = "speedometer.counts"
 SHARED_CORE_NICENESS = 5
 """Niceness of what shares the generator's core in the split layout: the generator goes first."""
 SETTLE_PASSES = 20
@@ -34,6 +34,8 @@ class Rig:
     generator_core: int | None
     realtime: bool
     """SCHED_FIFO for the backend, a frozen garbage collector, and a spinner that keeps the core awake."""
+    kernel_threads: bool = False
+    """Whether the kernel's block-layer workers on the backend's core go before the backend."""
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -53,11 +55,16 @@ class Rig:
             raise MachineError(f"platform.rig.quiet is 'on': real-time scheduling {reason}; use 'auto' or 'off'")
         if wanted.quiet == "auto" and not permitted:
             notes.append("not quiet: real-time scheduling is not permitted here")
+        realtime = permitted and wanted.quiet != "off"
+        kernel = realtime and kernel_threads.visible()
+        if realtime and not kernel:
+            notes.append("the kernel's block-layer workers are out of reach: flushes wait until the core is idle")
         return cls(
             layout=wanted.layout,
             backend_core=cores[0] if pinned else None,
             generator_core=cores[-1] if pinned else None,
-            realtime=permitted and wanted.quiet != "off",
+            realtime=realtime,
+            kernel_threads=kernel,
             notes=tuple(notes),
         )
 
@@ -71,15 +78,22 @@ class Rig:
         for server in servers:
             self._apply_tree(server.kind, server.pid)
 
-    def start_spinner(self, runtime: RuntimeFolder) -> None:
-        """Keep the backend's core awake, where the rig is quiet."""
+    def quieten(self, runtime: RuntimeFolder) -> None:
+        """Keep the backend's core awake and the kernel's own work ahead of the backend, where the rig is quiet."""
+        if self.kernel_threads and self.backend_core is not None:
+            kernel_threads.raise_above(REALTIME_PRIORITY, self.backend_core, runtime.path)
         if self.realtime:
-            command = [sys.executable, "-I", "-S", str(Path(spinner.__file__)), str(self.backend_core)]
-            runtime.launch_helper("spinner", [*command, str(runtime.path / SPINNER_FILE)])
+            self._launch_idle(runtime, "spinner", spinner.__file__)
+            self._launch_idle(runtime, "speedometer", speedometer.__file__, runtime.path / SPEED_FILE)
 
     def provenance(self) -> Mapping[str, Any]:
         """The settings, for a run's provenance."""
         return asdict(self)
+
+    def _launch_idle(self, runtime: RuntimeFolder, name: str, program: str, *arguments: Path) -> None:
+        # Isolated and without site packages: it starts in some milliseconds.
+        command = [sys.executable, "-I", "-S", program, str(self.backend_core), *map(str, arguments)]
+        runtime.launch_helper(name, command)
 
     def _apply_tree(self, kind: Process, root: int) -> None:
         core = self.core_of(kind)

@@ -16,14 +16,14 @@ from model.spec.scenario import Scenario
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import Process
 from real_backend.config import BackendConfig
-from real_backend.stack import seeding, spinner
+from real_backend.stack import seeding, speedometer
 from real_backend.stack.broker import empty_broker
 from real_backend.stack.external import ExternalServers
 from real_backend.stack.faults import Faults
 from real_backend.stack.ports import assign_ports
 from real_backend.stack.proc import tree
 from real_backend.stack.python_processes import await_python_processes, launch_python_processes
-from real_backend.stack.rig import SPINNER_FILE, Rig
+from real_backend.stack.rig import SPEED_FILE, Rig
 from real_backend.stack.runtime import RuntimeFolder, Server, log_tail
 from real_backend.stack.stores import StackUrls, api_names, listening_names, start_stores
 from real_backend.stack.usage import ProcessUsage, UsageMeter
@@ -150,9 +150,9 @@ class Stack:
         self.check()
         return self._meter.sample()
 
-    def spinner_counts(self) -> tuple[int, float] | None:
-        """(rounds, CPU seconds) of the spinner so far: their ratio is the core's speed. None without a spinner."""
-        return spinner.read(self.runtime_dir / SPINNER_FILE)
+    def speed_counts(self) -> tuple[int, float] | None:
+        """(walks, CPU seconds) of the speedometer so far: their ratio is the core's speed. None where none runs."""
+        return speedometer.read(self.runtime_dir / SPEED_FILE)
 
     def check(self) -> None:
         """Raise MachineError with the end of its log where a server has died."""
@@ -196,7 +196,7 @@ class Stack:
             await_python_processes(runtime, self._servers, self.config, ports)
         self.faults = Faults(self.config, self._servers)
         self.rig.apply(self._servers)
-        self.rig.start_spinner(runtime)
+        self.rig.quieten(runtime)
         self._meter = UsageMeter({server.name: server.pid for server in self._servers})
 
     def _signal_all(self, number: signal.Signals) -> None:

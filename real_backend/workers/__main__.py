@@ -10,12 +10,13 @@ import uvloop
 from model.spec.errors import FeedtwinError
 from real_backend.broker import consuming
 from real_backend.config import BackendConfig
+from real_backend.lag_log import LagLog
 from real_backend.process import freeze_garbage, until_signalled
 from real_backend.stores import timelines
 from real_backend.stores.database import Database
 from real_backend.stores.shards import Shards
 from real_backend.telemetry import Telemetry, TelemetryFile
-from real_backend.workers.fanout import DeliveryLog, FanOut
+from real_backend.workers.fanout import FanOut
 
 DATABASE_TIMEOUT_S = 30.0
 
@@ -25,7 +26,7 @@ async def serve(config: BackendConfig, name: str) -> None:
     telemetry = Telemetry(name, len(config.standby_urls))
     database = Database(config.postgres_url, config.standby_urls, connections=1, timeout_s=DATABASE_TIMEOUT_S)
     shards = Shards(config.redis_urls, config.virtual_nodes)
-    with DeliveryLog(config, name) as log:
+    with LagLog(config.runtime_path, name) as log:
         await database.open()
         await shards.open(1, timelines.SCRIPTS)
         fan_out = FanOut(config, database, timelines.Timelines(shards, config.timeline_cap), log, telemetry)

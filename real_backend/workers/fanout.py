@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from types import TracebackType
-from typing import Self
 
 from model.policy.fanout import is_pulled
 from model.policy.routing import PRIMARY_SERVER
 from real_backend.config import BackendConfig
+from real_backend.lag_log import LagLog
 from real_backend.messages import NewPost
 from real_backend.stores.database import Database, pulled_from
 from real_backend.stores.timelines import Timelines
-from real_backend.telemetry import DELIVERY, STEP_CODES, Telemetry, Trace, deliveries_path
+from real_backend.telemetry import STEP_CODES, Telemetry, Trace
 
 CONSUME = STEP_CODES["broker.consume"]
 ACK = STEP_CODES["broker.ack"]
@@ -25,35 +23,11 @@ DONE = STEP_CODES["worker.done"]
 FOLLOWERS_READ = STEP_CODES["db.followers_read"]
 
 
-class DeliveryLog:
-    """Appends `DELIVERY` records to a file; `flush` hands them to the operating system."""
-
-    def __init__(self, config: BackendConfig, name: str) -> None:
-        path = deliveries_path(config.runtime_path, name)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._pending = b""
-
-    def add(self, time_ns: int, lag_ns: int, timelines: int) -> None:
-        self._pending += DELIVERY.pack(time_ns, lag_ns, timelines)
-
-    def flush(self) -> None:
-        if self._pending:
-            os.write(self._file, self._pending)
-            self._pending = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.flush()
-        os.close(self._file)
-
-
 class FanOut:
     """`deliver` handles one message; the caller acknowledges it and then calls `acknowledged`."""
 
     def __init__(
-        self, config: BackendConfig, database: Database, timelines: Timelines, log: DeliveryLog, telemetry: Telemetry
+        self, config: BackendConfig, database: Database, timelines: Timelines, log: LagLog, telemetry: Telemetry
     ) -> None:
         self._database = database
         self._timelines = timelines

@@ -90,9 +90,9 @@ def test_an_edge_list_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "fragments"),
     [
-        (json.dumps({"version": 99}), ["version is 99", "reads version 1", "feedtwin calibrate"]),
-        (json.dumps({"steps": {}}), ["version is None", "reads version 1"]),
-        (json.dumps({"version": 1, "created": "now"}), ["machine"]),
+        (json.dumps({"version": 99}), ["version is 99", "reads version 2", "feedtwin calibrate"]),
+        (json.dumps({"steps": {}}), ["version is None", "reads version 2"]),
+        (json.dumps({"version": 2, "created": "now"}), ["machine"]),
         ("no json", ["cannot be read"]),
     ],
 )

@@ -25,10 +25,11 @@ from model.spec.seed_tables import SeedTables
 from real_backend.audit import AuditResult, audit
 from real_backend.broker import open_publisher
 from real_backend.config import CONFIG_VARIABLE, CONSUMER_GROUP, POST_CHANNEL, BackendConfig
+from real_backend.lag_log import RECORD, lag_path
 from real_backend.messages import NewPost
 from real_backend.stack import Stack
 from real_backend.stack.rabbitmq import SERVER_SCRIPT
-from real_backend.telemetry import DELIVERY, Telemetry, Trace, deliveries_path, telemetry_path
+from real_backend.telemetry import Telemetry, Trace, telemetry_path
 from tests.real_backend.client import Client
 from tests.real_backend.polling import eventually
 
@@ -72,17 +73,20 @@ def _drained(config: BackendConfig) -> None:
 def test_every_post_reaches_every_stored_timeline_once(stack: Stack, small_seed: SeedTables) -> None:
     stack.reset(small_seed)
     config = stack.config
-    path = deliveries_path(config.runtime_path, "worker0")
-    before = path.stat().st_size if path.exists() else 0
+    logs = [lag_path(config.runtime_path, name) for name in ("relay", "worker0")]
+    before = [log.stat().st_size for log in logs]
     _create(stack.urls.api[0], small_seed)
     _drained(config)
     result = _audit(config, small_seed)
     assert result.posts_created == POSTS
     assert result.deliveries_expected > 0
     assert result.complete, result
-    records = list(DELIVERY.iter_unpack(path.read_bytes()[before:]))
-    assert sum(timelines for _, _, timelines in records) == result.deliveries_seen
-    assert all(0 < lag_ns < DRAIN_S * 1e9 for _, lag_ns, _ in records)
+    handed_over, delivered = (
+        list(RECORD.iter_unpack(log.read_bytes()[size:])) for log, size in zip(logs, before, strict=True)
+    )
+    assert sum(posts for _, _, posts in handed_over) == POSTS
+    assert sum(timelines for _, _, timelines in delivered) == result.deliveries_seen
+    assert all(0 < lag_ns < DRAIN_S * 1e9 for _, lag_ns, _ in handed_over + delivered)
     with redis.Redis.from_url(config.broker_url) as client:
         assert client.xpending(POST_CHANNEL, CONSUMER_GROUP)["pending"] == 0
 

@@ -19,13 +19,14 @@ from real_backend.api.feed import Request
 from real_backend.api.service import Service
 from real_backend.audit import audit
 from real_backend.keys import TIMELINE_END, timeline_key
+from real_backend.lag_log import LagLog
 from real_backend.messages import NewPost
 from real_backend.stack import Stack
 from real_backend.stores import timelines as lists
 from real_backend.stores.shards import Shards
 from real_backend.stores.timelines import PRESENT, RACED, STORED, Timelines
 from real_backend.telemetry import Telemetry, Trace
-from real_backend.workers.fanout import DeliveryLog, FanOut
+from real_backend.workers.fanout import FanOut
 
 CAP = 5
 USER = 1_000_001
@@ -182,7 +183,7 @@ async def _race(stores: Stack, seed: SeedTables) -> None:
             written.set()
 
         async def deliver(index: int) -> None:
-            with DeliveryLog(config, f"race{index}") as log:
+            with LagLog(config.runtime_path, f"race{index}") as log:
                 fan_out = FanOut(config, service.database, worker_lists, log, service.telemetry)
                 while not (written.is_set() and messages.empty()):
                     try:

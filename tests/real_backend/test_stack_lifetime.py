@@ -19,7 +19,8 @@ import pytest
 
 from model.spec import InputError, MachineError, Scenario
 from model.spec.steps import Process
-from real_backend.stack import Stack, ports, reaper
+from real_backend.stack import Stack, kernel_threads, ports, reaper
+from real_backend.stack.rig import may_use_realtime
 from real_backend.stack.runtime import RuntimeFolder, StartCancelledError
 from tests.real_backend.polling import eventually
 
@@ -96,6 +97,18 @@ def test_a_killed_parent_leaves_nothing(tiny_scenario: Scenario, then: str) -> N
         _assert_nothing_left(folder, pids)
         assert not segments & _segments()
         assert not any(file.exists() for file in memory)
+
+
+@pytest.mark.skipif(
+    not (kernel_threads.visible() and may_use_realtime()), reason="the kernel's threads cannot be raised from here"
+)
+def test_a_killed_parent_gives_the_kernels_threads_their_priority_back(single_servers: Scenario) -> None:
+    with _parent(single_servers.with_(platform__rig__quiet="on")) as (parent, folder, pids):
+        raised = [int(thread) for thread in (folder / reaper.RAISED_THREADS).read_text().split()]
+        assert {os.sched_getscheduler(thread) for thread in raised} == {os.SCHED_FIFO}
+        parent.kill()
+        _assert_nothing_left(folder, pids)
+        assert {os.sched_getscheduler(thread) for thread in raised} == {os.SCHED_OTHER}
 
 
 def test_killed_servers_leave_no_shared_memory(single_servers: Scenario) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 import psutil
 import psycopg
@@ -11,9 +13,9 @@ import pytest
 from model.spec import MachineError, Scenario
 from model.spec import scenario as spec
 from model.spec.steps import Process
-from real_backend.stack import Rig, Stack
+from real_backend.stack import Rig, Stack, kernel_threads, speedometer
 from real_backend.stack.proc import tree_threads
-from real_backend.stack.rig import may_use_realtime
+from real_backend.stack.rig import REALTIME_PRIORITY, may_use_realtime
 from tests.real_backend.polling import eventually
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -91,10 +93,49 @@ def test_a_quiet_split_rig(small_scenario: Scenario) -> None:
             assert _settings(connection.info.backend_pid) == quiet
         with psycopg.connect(stack.urls.standbys[0]) as connection:
             assert os.getpriority(os.PRIO_PROCESS, connection.info.backend_pid) > 0
-        spinners = [process for process in psutil.Process().children() if "spinner.py" in " ".join(process.cmdline())]
-        idle = [{(frozenset({CORES[0]}), os.SCHED_IDLE)}]
-        eventually(lambda: [_settings(process.pid) for process in spinners] == idle, "one spinner, at idle priority")
-    assert not spinners[0].is_running()
+        idle = {(frozenset({CORES[0]}), os.SCHED_IDLE)}
+        helpers = [_helper("spinner.py"), _helper("speedometer.py")]
+        for helper in helpers:
+            eventually(lambda pid=helper.pid: _settings(pid) == idle, f"{helper} has idle priority")  # type: ignore[misc]
+    assert not any(helper.is_running() for helper in helpers)
+
+
+@realtime
+def test_the_speedometer_counts_on_and_only_its_own_time(small_scenario: Scenario) -> None:
+    scenario = small_scenario.with_(platform__rig__quiet="on", platform__redis__shards=1)
+    with Stack(scenario, stores_only=True) as stack:
+        eventually(lambda: (stack.speed_counts() or (0, 0))[0] > 0, "the first walk is made")
+        before, began_s = stack.speed_counts(), time.monotonic()
+        assert before is not None
+        eventually(lambda: (stack.speed_counts() or (0, 0))[0] >= before[0] + 20, "twenty more walks are made")
+        after = stack.speed_counts()
+        assert after is not None
+        assert 0 < after[1] - before[1] < time.monotonic() - began_s
+        # 20 walks of some 60 us each, on cores up to ten times slower or faster.
+        assert 0.1 < speedometer.speed(before, after) < 10
+    assert speedometer.speed(None, after) == speedometer.speed(after, after) == 0.0
+
+
+@realtime
+@pytest.mark.skipif(not kernel_threads.visible(), reason="the kernel's threads cannot be seen from here")
+def test_the_kernels_threads_go_first_while_a_quiet_stack_is_up(small_scenario: Scenario) -> None:
+    scenario = small_scenario.with_(platform__rig__quiet="on", platform__redis__shards=1)
+    ordinary = set(kernel_threads.serving(CORES[0]))
+    assert ordinary
+    names = [Path(f"/proc/{thread}/comm").read_text() for thread in ordinary]
+    assert any(name.startswith(f"kworker/{CORES[0]}:") for name in names)
+    with Stack(scenario, stores_only=True):
+        # Those that the kernel has started since are not among them.
+        raised = {thread for thread in ordinary if os.sched_getscheduler(thread) == os.SCHED_FIFO}
+        assert raised
+        assert raised.isdisjoint(kernel_threads.serving(CORES[0]))
+        assert {os.sched_getparam(thread).sched_priority for thread in raised} == {REALTIME_PRIORITY + 1}
+    assert {os.sched_getscheduler(thread) for thread in raised} == {os.SCHED_OTHER}
+
+
+def _helper(program: str) -> psutil.Process:
+    (found,) = [process for process in psutil.Process().children() if program in " ".join(process.cmdline())]
+    return found
 
 
 def test_trying_for_permission_changes_nothing() -> None:

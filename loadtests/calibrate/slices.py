@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from loadtests.calibrate.roles import RoleMeter, RoleUsage
 from loadtests.cores import on_core
 from loadtests.drain import wait_until_drained
 from loadtests.process import GeneratorOptions, GeneratorProcess
 from loadtests.records import OpenArrivals, Records
-from loadtests.roles import RoleMeter, RoleUsage
 from loadtests.telemetry import Documents, Reporter, read_all, reporters_of
 from model.analysis.fit import Slice, Visits
 from model.spec import ENDPOINTS, Scenario
 from model.spec.scenario import Mix
 from model.workload import FollowerGraph, Schedule, schedule_of
-from real_backend.stack import Stack, spinner
+from real_backend.stack import Stack, speedometer
 
 SETTLE_S = 0.2
 """Between two slices, for the relay's and the workers' last work to be counted where it belongs."""
@@ -54,7 +54,7 @@ class _Reading:
     time_s: float
     usage: dict[str, RoleUsage]
     documents: Documents
-    spinner: tuple[int, float] | None
+    walks: tuple[int, float] | None
 
 
 def emphasised(scenario: Scenario, endpoint: str | None) -> Mix:
@@ -145,7 +145,7 @@ def idle_slice(stack: Stack, duration_s: float) -> Slice:
 
 
 def _reading(stack: Stack, meter: RoleMeter, reporters: Sequence[Reporter]) -> _Reading:
-    counts = stack.spinner_counts()
+    counts = stack.speed_counts()
     return _Reading(time.monotonic(), meter.sample(), read_all(reporters, stack.runtime_dir), counts)
 
 
@@ -171,7 +171,7 @@ def _slice(name: str, before: _Reading, after: _Reading) -> Slice:
                 known.items + totals["items"] - earlier.get("items", 0),
             )
     return Slice(
-        speed=spinner.rounds_per_s(before.spinner, after.spinner),
+        speed=speedometer.speed(before.walks, after.walks),
         name=name,
         duration_s=after.time_s - before.time_s,
         cpu_s={role: after.usage[role].cpu_s - before.usage[role].cpu_s for role in after.usage},

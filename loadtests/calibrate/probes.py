@@ -15,13 +15,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from loadtests.roles import RoleMeter
+from loadtests.calibrate.roles import RoleMeter
 from model.analysis.fit import Prior
-from model.spec.calibration import Wait
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import Process
 from real_backend.stack import Stack
@@ -34,10 +32,7 @@ from real_backend.stores.timelines import Timelines
 from real_backend.telemetry import STEP_CODES, Telemetry, Trace
 
 CALLS = 150
-FLUSHES = 200
-PROBABILITIES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _ENDING = STEP_CODES["api.read_post.receive"]
-_WAL_BLOCK = b"\0" * 8192
 
 Operation = Callable[[Trace, int], Awaitable[object]]
 
@@ -200,34 +195,3 @@ def _probes(stack: Stack, seeds: SeedTables, shards: Shards, database: Database,
         ("db.reaction_insert", writes, lambda t, k: database.react(recent(k, 1)[0], (shift // 1000 + k) % users)),
     ]
     return [Probe(*operation) for operation in operations]
-
-
-def probe_flush(folder: Path) -> Wait:
-    """How long the file system of `folder` takes to make one WAL block durable."""
-    path = folder / "flush-probe"
-    file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
-    durations = []
-    try:
-        os.write(file, _WAL_BLOCK * FLUSHES)
-        os.fdatasync(file)
-        for i in range(FLUSHES):
-            os.pwrite(file, _WAL_BLOCK, 8192 * i)
-            began = time.perf_counter()
-            os.fdatasync(file)
-            durations.append(time.perf_counter() - began)
-    finally:
-        os.close(file)
-        path.unlink()
-    return wait_of(durations)
-
-
-def wait_of(durations_s: Iterable[float]) -> Wait:
-    """A wait's quantile table with the mean excess of its last percent as the tail."""
-    values = np.sort(np.fromiter(durations_s, float))
-    quantiles = np.maximum.accumulate(np.quantile(values, PROBABILITIES))
-    beyond = values[values > quantiles[-1]]
-    tail = float((beyond - quantiles[-1]).mean()) if len(beyond) else 0.0
-    return Wait(
-        probabilities=PROBABILITIES, quantiles_s=tuple(float(q) for q in quantiles), tail_mean_s=tail,
-        samples=len(values),
-    )  # fmt: skip

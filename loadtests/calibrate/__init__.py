@@ -1,0 +1,1 @@
+"""Measuring a Calibration: `loadtests.calibrate.procedure` is the way through it."""
