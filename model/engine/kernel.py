@@ -134,6 +134,15 @@ def push_waiting(stations, jobs, station, job):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def push_first(stations, jobs, station, job):  # type: ignore[no-untyped-def]
+    jobs[job, J_NEXT] = stations[station, S_HEAD]
+    if stations[station, S_HEAD] < 0:
+        stations[station, S_TAIL] = job
+    stations[station, S_HEAD] = job
+    stations[station, S_LENGTH] += 1
+
+
+@inlined
 def dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now):  # type: ignore[no-untyped-def]
     """Give free cores of a host to the tasks that wait, in order; a stopped process gives its turn up."""
     count = stations.shape[0]
@@ -377,6 +386,14 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     stations[station, S_NEXT] = todo[0]
                 elif job >= 0:
                     schedule(x, heap, now, tie_of(jobs[job, J_ENTITY], jobs[job, J_PC], LAST_BRANCH), what)
+                elif stations[station, S_LENGTH] > 0 and stations[station, S_GATE] == 1:
+                    # The first who waited takes the lock, once it has had its turn: it goes one step back for that.
+                    stations[station, S_STATE] = BLOCKED
+                    waiter = pop_waiting(stations, jobs, station)
+                    stations[station, S_NEXT] = waiter
+                    jobs[waiter, J_PC] -= 1
+                    todo[pending] = waiter
+                    pending += 1
                 elif stations[station, S_LENGTH] > 0:
                     stations[station, S_STATE] = BLOCKED
                     begin_flush(x, heap, jobs, stations, tables, keys, n_costs, station, now)
@@ -449,8 +466,13 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 elif code == OP_FLUSH:
                     jobs[job, J_READY] = now
                     log_device = member(jobs, settings, job, a, b, ZERO)
-                    push_waiting(stations, jobs, log_device, job)
-                    if stations[log_device, S_BUSY] == 0:
+                    leads = stations[log_device, S_NEXT] == job and stations[log_device, S_STATE] == BLOCKED
+                    if leads:
+                        stations[log_device, S_NEXT] = -1
+                        push_first(stations, jobs, log_device, job)
+                    else:
+                        push_waiting(stations, jobs, log_device, job)
+                    if leads or stations[log_device, S_BUSY] == 0:
                         begin_flush(x, heap, jobs, stations, tables, keys, n_costs, log_device, now)
                     break
                 elif code == OP_UNLOCK:

@@ -54,6 +54,7 @@ S_WAKES = 15
 S_SLOWDOWN_PPM = 16  # service times are multiplied by this over 1e6
 S_TABLE = 17  # flush duration of a group commit
 S_FLIGHT = 18  # head of the jobs that the current flush covers; S_GATE 1: its leader releases them, S_NEXT the leader
+#                now (RUNNING), or the one who leads the next flush once it has had its turn (BLOCKED)
 S_STAMP = 19  # group commit: start of the current flush
 STATION_COLUMNS = 20
 

@@ -128,8 +128,8 @@ def flush(step: str, *, on: str, turn_step: str = "", turn_on: str = "") -> Flus
     """Wait for a group commit.
 
     With `turn_step`, each job then needs a turn on group `turn_on` before it goes on; where the group commit has a
-    leader, nobody it flushed for is released, and no new flush begins, before the leader has had its turn: it holds the
-    lock until the scheduler lets it run again.
+    leader, nobody it flushed for is released before the leader has had its turn: it holds the lock until the scheduler
+    lets it run again. Then the first of those who came meanwhile leads the next flush, after a turn of its own.
     """
     return Flush(step, on, turn_step, turn_on)
 
@@ -206,6 +206,11 @@ class Compiler:
                 self._emit(c.OP_DELAY, self._row(self.tables, wait, "wait") if wait else -1, fixed_ns)
             case Flush(step, on, turn_step, turn_on):
                 group = self._group(on)
+                if turn_step:
+                    # Who waited and then leads a flush needs a turn before it: the step that the others jump over.
+                    jump = self._emit(c.OP_JUMP)
+                    self._part(Serve(turn_step, turn_on))
+                    self.rows[jump][1] = len(self.rows)
                 self._emit(c.OP_FLUSH, group.first, group.selector, self._row(self.cost_rows, step, "step"))
                 if turn_step:
                     self._part(Serve(turn_step, turn_on))

@@ -93,6 +93,21 @@ def test_a_group_commit_serves_all_that_waited() -> None:
     assert departures_of(build, [(0, 0), (1, 0), (999, 0), (1500, 0), (9000, 0)]) == [1000, 2000, 2000, 3000, 10000]
 
 
+def test_the_leader_of_a_group_commit_needs_a_turn_before_and_after_its_flush() -> None:
+    def build(plant: Plant) -> Sequence[Path]:
+        plant.host("host")
+        plant.multi("backend", host="host", wake_s=WAKE * 1e-9)
+        plant.group_commit("wal", "flush", leader=True)
+        return [(flush("commit", on="wal", turn_step="work", turn_on="backend"),)]
+
+    turn = WAKE + WORK
+    first = FLUSH + turn  # it flushes at once, and holds the lock until it has run again
+    second = first + turn + FLUSH + turn  # woken by the first, it covers the third as well
+    third = second + turn
+    fourth = third + turn + FLUSH + turn  # came during the second's flush; queues for the core behind the third
+    assert departures_of(build, [(0, 0), (1, 0), (2, 0), (1300, 0)]) == [first, second, third, fourth]
+
+
 def test_a_connection_goes_to_who_waited_longest() -> None:
     def build(plant: Plant) -> Sequence[Path]:
         plant.pool("pool", 1)
