@@ -49,7 +49,7 @@ OVERHEAD_OF = {
     ROUND: {"relay.poll": 1.0},
 }  # fmt: skip
 """What a process does outside of every timed segment (parsing HTTP, the clients of database and broker, the event
-loop): fitted as a cost per request, call, message or round, then shared out in these parts among the steps around it."""
+loop): fitted as a cost per request, call, message or round, then shared out in these parts among the steps around."""
 TIMED_SD = 0.1
 """Segments timed inside a process that is not pre-empted are CPU times already, cold caches included."""
 

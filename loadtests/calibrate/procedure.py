@@ -20,7 +20,7 @@ import numpy as np
 
 from loadtests.calibrate.assembly import assemble
 from loadtests.calibrate.demands import fit_demands, timed_segments
-from loadtests.calibrate.flush import FlushMeter, usual
+from loadtests.calibrate.flush import FlushMeter
 from loadtests.calibrate.probes import probe_stores
 from loadtests.calibrate.slices import Plan, Played, idle_slice, plan_slice, play_slices
 from loadtests.calibrate.waits import NO_WAIT, client_wait, commit_to_visible, ship_wait, stalls_of, wait_of, with_wait
@@ -78,10 +78,13 @@ def calibrate(
     slices, speed = _at_one_speed([idle, *(one.slice for one in played)], loose=1 + len(low))
     # Of the loaded slices only: on an idle core everything is colder.
     priors.update(timed_segments(loaded))
-    flush = wait_of(usual(flushes.durations_s)) if scenario.platform.postgres.fsync else NO_WAIT
+    written_s, durable_s = flushes.durations_s.T if scenario.platform.postgres.fsync else ((), ())
     calibration = assemble(
         stack, scenario, fitted=fit_demands(stack, priors, slices), priors=priors,
-        waits={"net.client": NO_WAIT, "db.commit_flush": flush, "db.wal_ship": NO_WAIT},
+        waits={
+            "net.client": NO_WAIT, "db.wal_ship": NO_WAIT,
+            "db.commit_write": wait_of(written_s), "db.commit_flush": wait_of(durable_s),
+        },
         stalls=stalls_of(hiccups.hiccups), slices=slices, speed=speed,
     )  # fmt: skip
     calibration = with_wait(calibration, "db.wal_ship", ship_wait(calibration, visible_s))

@@ -75,11 +75,12 @@ def commit_to_visible(stack: Stack, seeds: SeedTables) -> list[float]:
 
 
 def ship_wait(calibration: Calibration, visible_s: Sequence[float]) -> Wait:
-    """What sending and replaying a commit leave of the time until it was visible."""
-    costs, processes = calibration.steps, calibration.processes
+    """What sending, flushing and replaying a commit leave of the time until it was visible."""
+    costs, processes, waits = calibration.steps, calibration.processes, calibration.waits
     explained_s = sum(costs[step].base_s.value for step in ("db.wal_send", "db.wal_apply")) + sum(
         processes[process].wake_s.value for process in (Process.PRIMARY, Process.STANDBY)
     )
+    explained_s += waits["db.commit_write"].mean_s + waits["db.commit_flush"].mean_s
     return wait_of(max(0.0, one - explained_s) for one in visible_s)
 
 

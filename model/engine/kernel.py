@@ -376,7 +376,8 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     cost = program[jobs[job, J_PC], 3]
                     visits[cost, 0] += 1
                     visits[cost, 2] += now - jobs[job, J_READY]
-                    jobs[job, J_PC] += 1
+                    # Only a leader has its lock to give back.
+                    jobs[job, J_PC] += 1 if led else program[jobs[job, J_PC], 4]
                     todo[pending] = job
                     pending += 1
                     job = jobs[job, J_NEXT]

@@ -42,6 +42,7 @@ class Flush:
     on: str
     turn_step: str = ""
     turn_on: str = ""
+    then_wait: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,16 @@ def delay(wait: str = "", *, fixed_s: float = 0.0) -> Delay:
     return Delay(wait, round(fixed_s * 1e9))
 
 
-def flush(step: str, *, on: str, turn_step: str = "", turn_on: str = "") -> Flush:
+def flush(step: str, *, on: str, turn_step: str = "", turn_on: str = "", then_wait: str = "") -> Flush:
     """Wait for a group commit.
 
     With `turn_step`, each job then needs a turn on group `turn_on` before it goes on; where the group commit has a
     leader, nobody it flushed for is released before the leader has had its turn: it holds the lock until the scheduler
-    lets it run again. Then the first of those who came meanwhile leads the next flush, after a turn of its own.
+    lets it run again. Then the first of those who came meanwhile leads the next flush, after a turn of its own. With
+    `then_wait`, the leader, after its turn, waits once more and needs another turn: the file system sleeps once until
+    the data are written, and once until the disk has made them durable.
     """
-    return Flush(step, on, turn_step, turn_on)
+    return Flush(step, on, turn_step, turn_on, then_wait)
 
 
 def when(then: Path, otherwise: Path = ()) -> When:
@@ -204,14 +207,18 @@ class Compiler:
                 self._emit(c.OP_SERVE, group.first, group.selector, self._row(self.cost_rows, step, "step"), group.size)
             case Delay(wait, fixed_ns):
                 self._emit(c.OP_DELAY, self._row(self.tables, wait, "wait") if wait else -1, fixed_ns)
-            case Flush(step, on, turn_step, turn_on):
+            case Flush(step, on, turn_step, turn_on, then_wait):
                 group = self._group(on)
                 if turn_step:
                     # Who waited and then leads a flush needs a turn before it: the step that the others jump over.
                     jump = self._emit(c.OP_JUMP)
                     self._part(Serve(turn_step, turn_on))
                     self.rows[jump][1] = len(self.rows)
-                self._emit(c.OP_FLUSH, group.first, group.selector, self._row(self.cost_rows, step, "step"))
+                row = self._emit(c.OP_FLUSH, group.first, group.selector, self._row(self.cost_rows, step, "step"), 1)
+                if then_wait:
+                    self._part(Serve(turn_step, turn_on))
+                    self._part(Delay(then_wait, 0))
+                self.rows[row][4] = len(self.rows) - row
                 if turn_step:
                     self._part(Serve(turn_step, turn_on))
                     self._emit(c.OP_UNLOCK, group.first)

@@ -73,14 +73,14 @@ def _processes(plant: Plant, scenario: Scenario, calibration: Calibration, side:
         loop("wal_sender", Process.PRIMARY, "backend", standbys)
         loop("replay", Process.STANDBY, side, standbys)
         for standby in range(standbys):
-            plant.group_commit(f"standby_wal{standby}", "db.commit_flush")
+            plant.group_commit(f"standby_wal{standby}", "db.commit_write")
         plant.alias("standby_wal", "standby_wal0", -1, c.SEL_SERVER)
         # A replica's own processes are chosen by the standby a job is about: server 0 is the first of them.
         plant.alias("wal_sender", "wal_sender", -1, c.SEL_SERVER)
         plant.alias("replay", "replay", -1, c.SEL_SERVER)
     # The primary and its standbys stand side by side, so that server -1, 0, 1, ... selects among them.
     plant.alias("db", "primary", 0, c.SEL_SERVER)
-    plant.group_commit("wal", "db.commit_flush", leader=True)
+    plant.group_commit("wal", "db.commit_write", leader=True)
     plant.step("db.commit_wake", COMMIT_WAKE_S)
     servers = 1 + standbys
     plant.pool("pool", platform.api.database_pool, platform.api.processes * servers, c.SEL_LANE_SERVER)

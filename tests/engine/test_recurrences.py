@@ -108,6 +108,21 @@ def test_the_leader_of_a_group_commit_needs_a_turn_before_and_after_its_flush() 
     assert departures_of(build, [(0, 0), (1, 0), (2, 0), (1300, 0)]) == [first, second, third, fourth]
 
 
+def test_a_leader_that_waits_twice_needs_a_turn_after_each_wait_and_the_others_one() -> None:
+    def build(plant: Plant) -> Sequence[Path]:
+        plant.host("host")
+        plant.multi("backend", host="host", wake_s=WAKE * 1e-9)
+        plant.group_commit("wal", "flush", leader=True)
+        return [(flush("commit", on="wal", turn_step="work", turn_on="backend", then_wait="flush"),)]
+
+    turn = WAKE + WORK
+    led = FLUSH + turn + FLUSH + turn
+    first = led
+    second = first + turn + led
+    third = second + turn
+    assert departures_of(build, [(0, 0), (1, 0), (2, 0)]) == [first, second, third]
+
+
 def test_a_connection_goes_to_who_waited_longest() -> None:
     def build(plant: Plant) -> Sequence[Path]:
         plant.pool("pool", 1)
