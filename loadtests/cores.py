@@ -94,7 +94,7 @@ class InterferenceMeter:
         return Interference(steal, max(foreign_s / max(after.taken_s - before.taken_s, 1e-9), 0.0))
 
     def _own_cpu_s(self) -> dict[int, float]:
-        """CPU seconds of every process of the stacks that runs on the core, the spinner included."""
+        """CPU seconds of every process of the stacks that runs on the core, spinner and speedometer included."""
         if self._core is None:
             return {}
         tick_s, used = 1 / os.sysconf("SC_CLK_TCK"), {}

@@ -21,6 +21,8 @@ from real_backend.stack import Stack
 
 TARGET_UTILISATION = 0.65
 """Of the backend's core in the compared run; the load that gives it is found by the model."""
+INTENDED_UTILISATION = (0.6, 0.7)
+"""Where a measured run should be found. Beyond it the core's speed has changed since the calibration."""
 PILOT_S = 10.0
 SEARCH_STEPS = 8
 UTILISATION_TOLERANCE = 0.005

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -41,8 +41,8 @@ class Source(Protocol):
 
 
 class CpuSource:
-    """Share of one core that each kind of process used since the previous reading, their sum on the backend's core, and
-    how often they were woken.
+    """Share of one core that each kind of process used since the previous reading, and each process where there are
+    several of a kind; their sum on the backend's core; how often they were woken.
 
     `usage` gives totals by process name; `kinds` the kind of each; `on_backend_core` the kinds that run there.
     """
@@ -66,9 +66,13 @@ class CpuSource:
             return
         shares = dict.fromkeys(self._kinds.values(), 0.0)
         wakes = dict.fromkeys(self._kinds.values(), 0.0)
+        several = {kind for kind, count in Counter(self._kinds.values()).items() if count > 1}
         for name, used in usage.items():
             before = last[1].get(name, ProcessUsage(0.0, 0))
-            shares[self._kinds[name]] += (used.cpu_s - before.cpu_s) / (taken_s - last[0])
+            share = (used.cpu_s - before.cpu_s) / (taken_s - last[0])
+            shares[self._kinds[name]] += share
+            if self._kinds[name] in several:
+                yield Sample("utilisation", name, share)
             wakes[self._kinds[name]] += (used.wakes - before.wakes) / (taken_s - last[0])
         for kind, share in shares.items():
             yield Sample("utilisation", kind.value, share)

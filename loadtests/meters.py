@@ -25,7 +25,7 @@ class MeterProcess:
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._command = [sys.executable, "-m", module, *arguments]
-        self._name = module.rpartition(".")[2]
+        self._module = module
         self._process: subprocess.Popen[str] | None = None
         self.document: dict[str, Any] | None = None
 
@@ -47,7 +47,7 @@ class MeterProcess:
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
             self.__exit__()
-            raise MachineError(f"the {self._name} did not start")
+            raise MachineError(f"the meter {self._module} did not start")
         return self
 
     def __exit__(self, *_error: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +10,14 @@ import typer
 
 from model.cli.options import ForceOption, JsonOption, ScenarioArgument, SeedOption, SetOption, load_scenario
 from model.cli.output import note, print_json, refuse_existing
+from model.spec.errors import InputError
 
 if TYPE_CHECKING:
     from loadtests.progress import ProgressLine
     from model.spec import Calibration
 
 PANEL = "Commands with the real backend"
+SUMMARY = "summary.json"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,21 +43,25 @@ def demo(
     Example: feedtwin demo -o out/demo --force
     """
     refuse_existing(output, force=force)
+    if output.exists() and not (output / SUMMARY).is_file():
+        raise InputError(f"{output} exists and is not a demo's folder (no {SUMMARY}), so it is not replaced")
     loaded = load_scenario(scenario, overrides, seed)
 
+    from loadtests.demo import INTENDED_UTILISATION, write
     from loadtests.demo import demo as run_demo
-    from loadtests.demo import write
     from loadtests.progress import ProgressLine
     from model.report.tables import render
     from model.spec import InvalidRunError
 
+    lowest, highest = INTENDED_UTILISATION
     with ProgressLine() as line:
         result = run_demo(loaded, say=lambda what, share: _show(line, what, share))
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as partial:
         write(result, Path(partial) / "demo")
+        # The old one goes with the temporary folder, after the new one has taken its place.
         if output.exists():
-            shutil.rmtree(output)
+            output.rename(Path(partial) / "replaced")
         (Path(partial) / "demo").rename(output)
     if json_output:
         print_json(result.summary())
@@ -65,6 +70,11 @@ def demo(
 
         Console().print(render(result.comparison))
     note(f"the report: {output / 'report.html'}")
+    busy = result.real.utilisation.get("backend", 0.0)
+    if not lowest <= busy <= highest:
+        note(
+            f"the backend's core was {busy:.0%} busy, not {lowest:.0%} to {highest:.0%} as intended: its speed changed"
+        )
     if not result.real.validity.valid:
         raise InvalidRunError("\n".join(["the measured run is not valid:", *result.real.validity.reasons]))
 

@@ -14,7 +14,7 @@ MAX_SLIP_P99_S = 0.020
 MAX_GENERATOR_CPU_SHARE = 0.8
 MAX_OFFERED_ERROR = 0.01
 MAX_STEAL_SHARE = 0.05
-MAX_FOREIGN_SHARE = 0.05
+MAX_FOREIGN_SHARE = 0.10
 """Of the backend's core; the kernel's own work for the backend is about 0.01."""
 
 

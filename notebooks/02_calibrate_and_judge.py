@@ -165,6 +165,7 @@ plt.show()
 # The intervals are there to be used: replace the base costs by their upper ends and simulate the same requests again.
 
 # %%
+from loadtests.demo import core_speed
 from model import simulate
 
 dear = calibration.model_copy(update={
@@ -173,7 +174,8 @@ dear = calibration.model_copy(update={
         for name, cost in calibration.steps.items()
     },
 })  # fmt: skip
-dearer = simulate(predicted.scenario, dear)
+# At the speed that the core had during the measurement, as the model's run beside it.
+dearer = simulate(predicted.scenario, dear.at_speed(core_speed(real)))
 pl.DataFrame([
     {
         "run": name,

@@ -1,6 +1,7 @@
 """The lags that a process measures, as it appends them to a file of its own in the runtime folder.
 
-A record is three little-endian int64: when (ns since the epoch), how long after the post's commit (ns), and how often.
+A record is three little-endian int64: when (ns since the epoch), how long after the post's row was written, just before
+its commit (ns), and how often.
 A fan-out worker writes one per batch and the number of timelines that it newly reached, before it acknowledges the
 message; the relay one per post, when the broker has it.
 """

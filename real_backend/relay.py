@@ -73,13 +73,14 @@ class Relay:
         ]
         await self._publisher.publish(trace, RELAY_PUBLISH, messages)
         trace.mark(BROKER_PUBLISH, len(rows))
-        now_ns = time.time_ns()
-        for message in messages:
-            self._log.add(now_ns, now_ns - message.created_ns)
-        self._log.flush()
+        published_ns = time.time_ns()
         done = ",".join(str(row[0]) for row in rows)
         await connection.execute(f"DELETE FROM outbox WHERE id IN ({done}); COMMIT".encode())
         trace.mark(DB_OUTBOX_DELETE, len(rows), "primary")
+        # Only now: what could not be deleted will be published, and counted, again.
+        for message in messages:
+            self._log.add(published_ns, published_ns - message.created_ns)
+        self._log.flush()
         return len(rows)
 
     async def _take(self, connection: AsyncConnection[Any]) -> list[tuple[int, int, int, int, int]]:

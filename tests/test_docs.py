@@ -37,7 +37,7 @@ def test_a_part_that_is_out_of_date_is_noticed(generate: ModuleType) -> None:
     text = "before\n<!-- generated: waits -->\nold\n<!-- end -->\nafter\n"
     fresh = generate.updated(text)
     assert "old" not in fresh
-    assert "db.commit_flush" in fresh
+    assert "db.commit_sync" in fresh
     assert fresh.startswith("before\n")
     assert fresh.endswith("after\n")
     assert generate.updated(fresh) == fresh

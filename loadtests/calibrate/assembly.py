@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from loadtests.calibrate.demands import process_costs, step_costs
+from loadtests.calibrate.slices import utilisation
 from model.analysis.fit import Fitted, Prior, Slice, Visits
 from model.runs.provenance import provenance
 from model.spec import ENDPOINTS, Calibration, Scenario
 from model.spec.calibration import Stalls, Wait
 from model.spec.steps import STEPS
-from real_backend.stack import Stack
+from real_backend.stack import Rig, Stack
 from real_backend.telemetry import Telemetry, Trace
 
 MARKS = 20_000
@@ -47,7 +48,7 @@ def assemble(
         telemetry_s_per_request=_telemetry_s_per_request(slices),
         background_cpu_share=background,
         unidentified=tuple(name for found in fitted.values() for name in found.unidentified),
-        diagnostics=_diagnostics(fitted, slices),
+        diagnostics=_diagnostics(stack.rig, fitted, slices),
     )
 
 
@@ -66,13 +67,13 @@ def _telemetry_s_per_request(slices: Sequence[Slice]) -> float:
     return (time.thread_time() - began) / MARKS * marks / max(requests, 1.0)
 
 
-def _diagnostics(fitted: Mapping[str, Fitted], slices: Sequence[Slice]) -> dict[str, Any]:
+def _diagnostics(rig: Rig, fitted: Mapping[str, Fitted], slices: Sequence[Slice]) -> dict[str, Any]:
     return {
         "slices": [
             {
                 "name": s.name,
                 "duration_s": round(s.duration_s, 3),
-                "utilisation": round(sum(s.cpu_s.values()) / s.duration_s, 4),
+                "utilisation": round(utilisation(rig, s), 4),
                 "core_speed": round(s.speed, 4),
             }
             for s in slices

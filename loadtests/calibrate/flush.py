@@ -2,9 +2,10 @@
 
     python -m loadtests.calibrate.flush --file PATH --core 0 --priority 2
 
-It flushes beside the load, in the same file system and on the same core as the database does, so that it shares the
-disk with the primary's flushes and those of its standbys. Going before the backend, it sees the disk alone and no
-queue for the core. It uses about 0.2 % of that. It runs until its standard input closes, then prints JSON.
+It flushes beside the load, in the file system and on the core of the servers that the stack starts, so that it shares
+the disk with the primary's flushes and those of its standbys. On a quiet rig it goes before the backend, so that it
+sees the disk alone and no queue for the core. It uses about 0.2 % of that. It runs until its standard input closes,
+then prints JSON.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtests.meters import MeterProcess, core_arguments, report_ready, run_on
+from model.spec.errors import InvalidRunError
 from real_backend.stack.rig import REALTIME_PRIORITY, Rig
 
 INTERVAL_MS = 50
@@ -49,8 +51,10 @@ class FlushMeter(MeterProcess):
     @property
     def durations_s(self) -> npt.NDArray[np.float64]:
         """Of the flushes, in order, f64[n, 2]: until written, and from then until durable. Without the disk's rare
-        stalls; none where the meter was cut short."""
-        durations = np.array(self.document["durations_ns"] if self.document else [], float).reshape(-1, 2) * 1e-9
+        stalls. Raises InvalidRunError where the meter had to be killed."""
+        if self.document is None:
+            raise InvalidRunError("the flush meter did not end: the disk hangs, and what a flush takes is not known")
+        durations = np.array(self.document["durations_ns"], float).reshape(-1, 2) * 1e-9
         return durations[usual(durations.sum(axis=1))]
 
 

@@ -22,14 +22,14 @@ from loadtests.calibrate.assembly import assemble
 from loadtests.calibrate.demands import fit_demands, timed_segments
 from loadtests.calibrate.flush import FlushMeter
 from loadtests.calibrate.probes import probe_stores
-from loadtests.calibrate.slices import Plan, Played, idle_slice, plan_slice, play_slices
+from loadtests.calibrate.slices import Plan, Played, idle_slice, plan_slice, play_slices, utilisation
 from loadtests.calibrate.waits import NO_WAIT, client_wait, commit_to_visible, ship_wait, stalls_of, wait_of, with_wait
 from loadtests.hiccup import HiccupMeter
 from model.analysis.fit import Slice
 from model.spec import ENDPOINTS, Calibration, InvalidRunError, Scenario
 from model.spec.seed_tables import SeedTables
 from model.workload import FollowerGraph
-from real_backend.stack import Stack
+from real_backend.stack import Rig, Stack
 
 LOW_RATE_PER_S = 60.0
 LOW_SLICE_S = 4.0
@@ -44,6 +44,7 @@ LOOSE_NOISE = 0.3
 HIGHEST_UTILISATION = 0.6
 TOLERATED_UTILISATION = HIGHEST_UTILISATION + 0.15
 TOLERATED_FAILURES = 0.01
+FEWEST_SLICES = 1
 
 Report = Callable[[str, float], None]
 """Told what is going on and the share that is done."""
@@ -59,8 +60,15 @@ def calibrate(
 ) -> Calibration:
     """Measure a started and seeded stack; its stores are reset at the end. Takes about 110 s.
 
-    Raises InvalidRunError where the generator or the slices cannot be trusted.
+    Raises InvalidRunError where the generator or the slices cannot be trusted, MachineError where a server died.
     """
+    with stack.blamed_for_errors():
+        return _calibrate(stack, scenario, graph, seeds, on_progress)
+
+
+def _calibrate(
+    stack: Stack, scenario: Scenario, graph: FollowerGraph, seeds: SeedTables, on_progress: Report
+) -> Calibration:
     on_progress("probing the stores", 0.02)
     priors = probe_stores(stack, seeds)
     visible_s = commit_to_visible(stack, seeds)
@@ -72,8 +80,8 @@ def calibrate(
         stack.reset(seeds)
         loaded = _loaded_slices(stack, scenario, graph, seeds, idle, low, on_progress)
     stack.reset(seeds)
+    low, loaded = _trusted(stack.rig, low), _trusted(stack.rig, loaded)
     played = [*low, *loaded]
-    _refuse_untrusted(played)
     on_progress("fitting", 0.95)
     slices, speed = _at_one_speed([idle, *(one.slice for one in played)], loose=1 + len(low))
     # Of the loaded slices only: on an idle core everything is colder.
@@ -83,7 +91,7 @@ def calibrate(
         stack, scenario, fitted=fit_demands(stack, priors, slices), priors=priors,
         waits={
             "net.client": NO_WAIT, "db.wal_ship": NO_WAIT,
-            "db.commit_write": wait_of(written_s), "db.commit_flush": wait_of(durable_s),
+            "db.commit_write": wait_of(written_s), "db.commit_sync": wait_of(durable_s),
         },
         stalls=stalls_of(hiccups.hiccups), slices=slices, speed=speed,
     )  # fmt: skip
@@ -95,7 +103,7 @@ def _low_slices(
     stack: Stack, scenario: Scenario, graph: FollowerGraph, seeds: SeedTables, on_progress: Report
 ) -> list[Played]:
     plans = [
-        plan_slice(scenario, endpoint.value, LOW_RATE_PER_S, LOW_SLICE_S, scenario.seed + 1_000 + endpoint.code)
+        plan_slice(scenario, endpoint, LOW_RATE_PER_S, LOW_SLICE_S, scenario.seed + 1_000 + endpoint.code)
         for endpoint in ENDPOINTS
     ]
     share = iter(np.linspace(0.15, 0.35, len(plans)))
@@ -114,29 +122,36 @@ def _loaded_slices(
     """Each mix at each of the loads, in a fixed shuffled order, so that drift does not look like a demand."""
     random = np.random.Generator(np.random.Philox(key=scenario.seed))
     plans: list[Plan] = []
-    at_rest = sum(idle.cpu_s.values()) / idle.duration_s
+    at_rest = utilisation(stack.rig, idle)
     for endpoint, pilot in zip(ENDPOINTS, low, strict=True):
-        used = sum(pilot.slice.cpu_s.values()) - at_rest * pilot.slice.duration_s
+        used = (utilisation(stack.rig, pilot.slice) - at_rest) * pilot.slice.duration_s
         per_request = WARMER * used / len(pilot.records)
         for load in LOADS:
             seed = scenario.seed + 2_000 + len(plans)
-            plans.append(plan_slice(scenario, endpoint.value, (load - at_rest) / per_request, SLICE_S, seed))
+            plans.append(plan_slice(scenario, endpoint, (load - at_rest) / per_request, SLICE_S, seed))
     order = [plans[i] for i in random.permutation(len(plans))]
     share = iter(np.linspace(0.4, 0.92, len(order)))
     return play_slices(stack, order, graph, int(seeds.post_ids[-1]), lambda name: on_progress(name, float(next(share))))
 
 
-def _refuse_untrusted(played: Sequence[Played]) -> None:
+def _trusted(rig: Rig, played: Sequence[Played]) -> list[Played]:
+    """Without the slices in which the core was too busy, where demands cannot be told apart.
+
+    Raises InvalidRunError where requests failed, or where too few slices of a mix are left.
+    """
     for one in played:
         failed = float(np.mean(one.records.outcome > 1)) if len(one.records) else 1.0
         if failed > TOLERATED_FAILURES:
             raise InvalidRunError(f"calibration slice {one.plan.name!r}: {failed:.0%} of its requests failed")
-        utilisation = sum(one.slice.cpu_s.values()) / one.slice.duration_s
-        if utilisation > TOLERATED_UTILISATION:
+    kept = [one for one in played if utilisation(rig, one.slice) <= TOLERATED_UTILISATION]
+    for endpoint in ENDPOINTS:
+        left = sum(one.plan.endpoint is endpoint for one in kept)
+        if left < FEWEST_SLICES:
             raise InvalidRunError(
-                f"calibration slice {one.plan.name!r}: the backend core was {utilisation:.0%} busy; "
-                f"demands are only told apart up to {HIGHEST_UTILISATION:.0%}"
+                f"calibration: {left} slices of {endpoint.value} kept the backend core at most "
+                f"{TOLERATED_UTILISATION:.0%} busy, at least {FEWEST_SLICES} are needed; is another program running?"
             )
+    return kept
 
 
 def _at_one_speed(slices: Sequence[Slice], loose: int) -> tuple[list[Slice], float]:

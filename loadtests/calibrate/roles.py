@@ -57,6 +57,11 @@ class RoleMeter:
         return {role: RoleUsage(cpu[role], wakes[role]) for role in cpu}
 
 
+def kind_of(role: str) -> Process:
+    """The kind of process that plays a role."""
+    return Process(role.partition(".")[0])
+
+
 def postgres_role(pid: int) -> str:
     """What a PostgreSQL process does, by its title."""
     try:

@@ -11,17 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtests.calibrate.roles import RoleMeter, RoleUsage
-from loadtests.cores import on_core
+from loadtests.calibrate.roles import RoleMeter, RoleUsage, kind_of
+from loadtests.cores import Interference, on_core
 from loadtests.drain import wait_until_drained
 from loadtests.process import GeneratorOptions, GeneratorProcess
 from loadtests.records import OpenArrivals, Records
 from loadtests.telemetry import Documents, Reporter, read_all, reporters_of
+from loadtests.validity import GeneratorFigures, judge
 from model.analysis.fit import Slice, Visits
-from model.spec import ENDPOINTS, Scenario
+from model.spec import ENDPOINTS, Endpoint, InvalidRunError, Scenario
 from model.spec.scenario import Mix
 from model.workload import FollowerGraph, Schedule, schedule_of
-from real_backend.stack import Stack, speedometer
+from real_backend.stack import Rig, Stack, speedometer
 
 SETTLE_S = 0.2
 """Between two slices, for the relay's and the workers' last work to be counted where it belongs."""
@@ -31,9 +32,10 @@ EMPHASIS = 0.6
 
 @dataclass(frozen=True)
 class Plan:
-    """One slice to play: its name, the scenario variant that draws its requests."""
+    """One slice to play: its name, the endpoint that its mix emphasises, the variant that draws its requests."""
 
     name: str
+    endpoint: Endpoint
     scenario: Scenario
 
 
@@ -57,11 +59,9 @@ class _Reading:
     walks: tuple[int, float] | None
 
 
-def emphasised(scenario: Scenario, endpoint: str | None) -> Mix:
-    """The scenario's mix with one endpoint raised to `EMPHASIS` (None: the mix as it is)."""
+def emphasised(scenario: Scenario, endpoint: str) -> Mix:
+    """The scenario's mix with one endpoint raised to `EMPHASIS`."""
     shares = dict(zip((e.value for e in ENDPOINTS), scenario.workload.mix.shares, strict=True))
-    if endpoint is None:
-        return scenario.workload.mix
     rest = sum(share for name, share in shares.items() if name != endpoint)
     if rest <= 0:
         return scenario.workload.mix
@@ -70,14 +70,14 @@ def emphasised(scenario: Scenario, endpoint: str | None) -> Mix:
     return Mix(**mixed)
 
 
-def plan_slice(scenario: Scenario, endpoint: str | None, rate_per_s: float, duration_s: float, seed: int) -> Plan:
+def plan_slice(scenario: Scenario, endpoint: Endpoint, rate_per_s: float, duration_s: float, seed: int) -> Plan:
     """A slice with an emphasised endpoint at a rate."""
     variant = scenario.with_({
-        "workload.mode": "open", "workload.mix": emphasised(scenario, endpoint).model_dump(),
+        "workload.mode": "open", "workload.mix": emphasised(scenario, endpoint.value).model_dump(),
         "workload.rate_per_s": rate_per_s, "workload.rate_profile": [], "workload.hot_post_share": 0.0,
         "duration_s": duration_s, "warmup_s": 0.0, "faults": [], "seed": seed,
     })  # fmt: skip
-    return Plan(f"{endpoint or 'mixed'} at {rate_per_s:.0f}/s", variant)
+    return Plan(f"{endpoint.value} at {rate_per_s:.0f}/s", endpoint, variant)
 
 
 def play_slices(
@@ -87,7 +87,10 @@ def play_slices(
     newest_post: int,
     on_progress: Callable[[str], None] = lambda name: None,
 ) -> list[Played]:
-    """Play the plans one after another with one generator. Posts made in a slice get ids above those made before."""
+    """Play the plans one after another with one generator. Posts made in a slice get ids above those made before.
+
+    Raises InvalidRunError where the generator lagged its schedule, used too much CPU or ran out of connections.
+    """
     schedules = [schedule_of(plan.scenario, graph) for plan in plans]
     assert all(isinstance(schedule, Schedule) for schedule in schedules)
     blocks, bounds, made = [], [0], 0
@@ -101,7 +104,7 @@ def play_slices(
         blocks.append(
             OpenArrivals(block.time_ns, block.endpoint, block.user, np.where(names_post, target, block.target))
         )
-        made += int((block.endpoint == ENDPOINTS[2].code).sum())
+        made += int((block.endpoint == Endpoint.CREATE_POST.code).sum())
         bounds.append(bounds[-1] + len(block.time_ns))
     everything = OpenArrivals(*(
         np.concatenate([getattr(block, field.name) for block in blocks]) for field in dataclasses.fields(OpenArrivals)
@@ -129,10 +132,19 @@ def play_slices(
                 time.sleep(SETTLE_S)
                 readings.append((before, _reading(stack, meter, reporters)))
             records = generator.finish()
+    verdict = judge(GeneratorFigures.of(records, bounds[-1]), Interference({}, 0.0), drained=True)
+    if not verdict.valid:
+        raise InvalidRunError("\n".join(["the slices of a calibration are not valid:", *verdict.reasons]))
     return [
         Played(plan, schedule, _slice(plan.name, *pair), _records_of(records, number), _totals(*pair))  # type: ignore[arg-type]
         for number, (plan, schedule, pair) in enumerate(zip(plans, schedules, readings, strict=True))
     ]
+
+
+def utilisation(rig: Rig, one: Slice) -> float:
+    """Share of the backend's core that a slice used; in the layout `split` some kinds of process run beside it."""
+    on_core = (cpu for role, cpu in one.cpu_s.items() if rig.core_of(kind_of(role)) == rig.backend_core)
+    return sum(on_core) / one.duration_s
 
 
 def idle_slice(stack: Stack, duration_s: float) -> Slice:

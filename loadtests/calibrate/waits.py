@@ -80,7 +80,7 @@ def ship_wait(calibration: Calibration, visible_s: Sequence[float]) -> Wait:
     explained_s = sum(costs[step].base_s.value for step in ("db.wal_send", "db.wal_apply")) + sum(
         processes[process].wake_s.value for process in (Process.PRIMARY, Process.STANDBY)
     )
-    explained_s += waits["db.commit_write"].mean_s + waits["db.commit_flush"].mean_s
+    explained_s += waits["db.commit_write"].mean_s + waits["db.commit_sync"].mean_s
     return wait_of(max(0.0, one - explained_s) for one in visible_s)
 
 

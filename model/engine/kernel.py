@@ -17,8 +17,8 @@ from model.engine.effects import effect, spread
 from model.engine.heap import heap_pop, heap_push, heap_replace_root
 from model.engine.layout import (
     BLOCKED, C_BASE_NS, C_ITEM_NS, C_TABLE, H_FREE, H_HEAD, H_STALL_COUNT, H_STALL_NS, H_STALL_UNTIL, H_TAIL,
-    JOB_COLUMNS, J_ARRIVED, J_ATTEMPT, J_BRANCH, J_CURSOR, J_ENDPOINT, J_ENTITY, J_FLAG, J_ITEMS, J_LANE, J_LSN,
-    J_NEXT, J_OUTCOME, J_PARENT, J_PC, J_PENDING, J_READY, J_SERVER, J_SESSION, J_SHARD, J_STALL, J_STAMP, J_STATION,
+    JOB_COLUMNS, J_ARRIVED, J_ATTEMPT, J_BRANCH, J_CURSOR, J_ENDPOINT, J_ENTITY, J_FLAG, J_ITEMS, J_JOINED, J_LANE,
+    J_LSN, J_NEXT, J_OUTCOME, J_PARENT, J_PC, J_PENDING, J_READY, J_SERVER, J_SESSION, J_SHARD, J_STALL, J_STAMP, J_STATION,
     J_TARGET, J_USER, K_FIFO, K_LOOP, K_MULTI, LOG_REQUEST, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT,
     M_ENTITY, M_NEXT, M_STAMP, M_TARGET, M_USER, OP_ACQUIRE, OP_BRANCH, OP_DELAY, OP_EFFECT, OP_END, OP_EXIT, OP_FLUSH,
     OP_GET, OP_JOIN, OP_JUMP, OP_PUT, OP_RELEASE, OP_SCATTER, OP_SERVE, OP_SPAWN, OP_START, OP_UNLOCK,
@@ -291,7 +291,8 @@ def begin_flush(x, heap, jobs, stations, tables, keys, first_table_key, station,
     stations[station, S_BUSY] = 1
     table = stations[station, S_TABLE]
     entity = jobs[head, J_ENTITY]
-    u = u01(keys[first_table_key + table], entity, jobs[head, J_ATTEMPT], ZERO)
+    # The primary and each standby flush the same commit, and draw each for itself.
+    u = u01(keys[first_table_key + table], entity, jobs[head, J_ATTEMPT], jobs[head, J_SERVER] + 1)
     duration = int(table_value(tables, table, u) + 0.5)
     stations[station, S_BUSY_NS] += duration
     stations[station, S_VISITS] += 1
@@ -373,11 +374,14 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 # Where the leader holds a lock while it flushes, it must get its turn before anybody else goes on.
                 most = 1 if led else RELEASED
                 while job >= 0 and pending < most:
-                    cost = program[jobs[job, J_PC], 3]
-                    visits[cost, 0] += 1
-                    visits[cost, 2] += now - jobs[job, J_READY]
-                    # Only a leader has its lock to give back.
-                    jobs[job, J_PC] += 1 if led else program[jobs[job, J_PC], 4]
+                    # Only a leader has its lock to give back; its visit ends with that.
+                    if led:
+                        jobs[job, J_PC] += 1
+                    else:
+                        cost = program[jobs[job, J_PC], 3]
+                        visits[cost, 0] += 1
+                        visits[cost, 2] += now - jobs[job, J_JOINED]
+                        jobs[job, J_PC] += program[jobs[job, J_PC], 4]
                     todo[pending] = job
                     pending += 1
                     job = jobs[job, J_NEXT]
@@ -465,19 +469,21 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     else:
                         stations[pool, S_BUSY] -= 1
                 elif code == OP_FLUSH:
-                    jobs[job, J_READY] = now
                     log_device = member(jobs, settings, job, a, b, ZERO)
                     leads = stations[log_device, S_NEXT] == job and stations[log_device, S_STATE] == BLOCKED
                     if leads:
                         stations[log_device, S_NEXT] = -1
                         push_first(stations, jobs, log_device, job)
                     else:
+                        jobs[job, J_JOINED] = now
                         push_waiting(stations, jobs, log_device, job)
                     if leads or stations[log_device, S_BUSY] == 0:
                         begin_flush(x, heap, jobs, stations, tables, keys, n_costs, log_device, now)
                     break
                 elif code == OP_UNLOCK:
                     if stations[a, S_NEXT] == job and stations[a, S_STATE] == RUNNING:
+                        visits[program[pc, 3], 0] += 1
+                        visits[program[pc, 3], 2] += now - jobs[job, J_JOINED]
                         stations[a, S_NEXT] = -1
                         stations[a, S_STATE] = RUNNABLE
                         schedule(x, heap, now, tie_of(jobs[job, J_ENTITY], pc, LAST_BRANCH), FLUSH - 2 * a)
@@ -517,7 +523,8 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         for column in range(JOB_COLUMNS):
                             jobs[child, column] = jobs[job, column]
                         jobs[child, J_PARENT] = -1
-                        jobs[child, J_BRANCH] = ordinal
+                        # Beside the parent, whose branch is 0, each draws for itself.
+                        jobs[child, J_BRANCH] = ordinal + 1
                         jobs[child, J_SERVER] = ordinal
                         jobs[child, J_PC] = a
                         todo[pending] = child

@@ -32,7 +32,8 @@ J_STALL = 21  # the host's accumulated stall when the current service began
 J_OUTCOME = 22
 J_SESSION = 23  # closed mode: session index, else -1
 J_WROTE = 24  # when its row was written, before the flush
-JOB_COLUMNS = 25
+J_JOINED = 25  # when it came to the group commit that it waits for
+JOB_COLUMNS = 26
 
 # Columns of `stations`.
 S_KIND = 0
@@ -55,8 +56,7 @@ S_SLOWDOWN_PPM = 16  # service times are multiplied by this over 1e6
 S_TABLE = 17  # flush duration of a group commit
 S_FLIGHT = 18  # head of the jobs that the current flush covers; S_GATE 1: its leader releases them, S_NEXT the leader
 #                now (RUNNING), or the one who leads the next flush once it has had its turn (BLOCKED)
-S_STAMP = 19  # group commit: start of the current flush
-STATION_COLUMNS = 20
+STATION_COLUMNS = 19
 
 # Kinds of station.
 K_FIFO = 0  # `servers` servers of its own, first come first served

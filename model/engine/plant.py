@@ -5,6 +5,7 @@ A `Plant` is the mutable draft that a platform module fills in; `DataPlane` comp
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -89,6 +90,7 @@ class Plant:
         """A log whose flush serves all that wait; a flush takes the calibrated wait `wait`."""
         self._group(group, 1, c.SEL_FIRST, kind, [c.K_BATCH, -1, 1, 0, 0])
         self.stations[-1][c.S_GATE] = 1 if leader else 0
+        self.groups[group] = dataclasses.replace(self.groups[group], led=leader)
         self.stations[-1][c.S_TABLE] = self.wait_rows[wait]
 
     def alias(self, group: str, of: str, offset: int, selector: int) -> None:

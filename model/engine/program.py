@@ -37,12 +37,22 @@ class Delay:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """What each member of a group commit with a leader needs before it goes on: a visit of `step` on group `on`.
+
+    With `then_wait` the leader, after its turn, waits once more and needs another one.
+    """
+
+    step: str
+    on: str
+    then_wait: str = ""
+
+
+@dataclass(frozen=True)
 class Flush:
     step: str
     on: str
-    turn_step: str = ""
-    turn_on: str = ""
-    then_wait: str = ""
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True)
@@ -125,16 +135,14 @@ def delay(wait: str = "", *, fixed_s: float = 0.0) -> Delay:
     return Delay(wait, round(fixed_s * 1e9))
 
 
-def flush(step: str, *, on: str, turn_step: str = "", turn_on: str = "", then_wait: str = "") -> Flush:
+def flush(step: str, *, on: str, turn: Turn | None = None) -> Flush:
     """Wait for a group commit.
 
-    With `turn_step`, each job then needs a turn on group `turn_on` before it goes on; where the group commit has a
-    leader, nobody it flushed for is released before the leader has had its turn: it holds the lock until the scheduler
-    lets it run again. Then the first of those who came meanwhile leads the next flush, after a turn of its own. With
-    `then_wait`, the leader, after its turn, waits once more and needs another turn: the file system sleeps once until
-    the data are written, and once until the disk has made them durable.
+    Where the group commit has a leader, each job then needs a `turn`; and nobody it flushed for is released before the
+    leader has had its own: it holds the lock until the scheduler lets it run again. Then the first of those who came
+    meanwhile leads the next flush, after a turn of its own.
     """
-    return Flush(step, on, turn_step, turn_on, then_wait)
+    return Flush(step, on, turn)
 
 
 def when(then: Path, otherwise: Path = ()) -> When:
@@ -159,6 +167,8 @@ class Group:
     first: int
     selector: int
     size: int
+    led: bool = False
+    """A group commit whose leader releases the others."""
 
 
 @dataclass
@@ -207,21 +217,8 @@ class Compiler:
                 self._emit(c.OP_SERVE, group.first, group.selector, self._row(self.cost_rows, step, "step"), group.size)
             case Delay(wait, fixed_ns):
                 self._emit(c.OP_DELAY, self._row(self.tables, wait, "wait") if wait else -1, fixed_ns)
-            case Flush(step, on, turn_step, turn_on, then_wait):
-                group = self._group(on)
-                if turn_step:
-                    # Who waited and then leads a flush needs a turn before it: the step that the others jump over.
-                    jump = self._emit(c.OP_JUMP)
-                    self._part(Serve(turn_step, turn_on))
-                    self.rows[jump][1] = len(self.rows)
-                row = self._emit(c.OP_FLUSH, group.first, group.selector, self._row(self.cost_rows, step, "step"), 1)
-                if then_wait:
-                    self._part(Serve(turn_step, turn_on))
-                    self._part(Delay(then_wait, 0))
-                self.rows[row][4] = len(self.rows) - row
-                if turn_step:
-                    self._part(Serve(turn_step, turn_on))
-                    self._emit(c.OP_UNLOCK, group.first)
+            case Flush():
+                self._flush(part)
             case Acquire(pool):
                 self._emit(c.OP_ACQUIRE, self._group(pool).first, self._group(pool).selector)
             case Release(pool):
@@ -261,6 +258,28 @@ class Compiler:
                 self._emit(c.OP_GET, self._row(self.queues, queue, "queue"))
             case UntilReplayDelay():
                 self._emit(c.OP_UNTIL_STAMP)
+
+    def _flush(self, part: Flush) -> None:
+        group, cost = self._group(part.on), self._row(self.cost_rows, part.step, "step")
+        if bool(part.turn) != group.led:
+            needs, has = ("needs", "has a leader") if group.led else ("must not have", "has no leader")
+            raise InputError(f"flush {part.step!r} {needs} a turn: the group commit {part.on!r} {has}")
+        if part.turn is None:
+            self._emit(c.OP_FLUSH, group.first, group.selector, cost, 1)
+            return
+        turn = serve(part.turn.step, on=part.turn.on)
+        # Who waited and then leads a flush has a turn before it: the row in front of the flush, which others jump over.
+        jump = self._emit(c.OP_JUMP)
+        self._part(turn)
+        self.rows[jump][1] = len(self.rows)
+        row = self._emit(c.OP_FLUSH, group.first, group.selector, cost)
+        if part.turn.then_wait:
+            self._part(turn)
+            self._part(delay(part.turn.then_wait))
+        # Those that are flushed for go on here.
+        self.rows[row][4] = len(self.rows) - row
+        self._part(turn)
+        self._emit(c.OP_UNLOCK, group.first, 0, cost)
 
     def _beside(self, body: Path, last: int) -> None:
         """Compile a body that the main line jumps over."""

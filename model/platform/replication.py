@@ -9,11 +9,9 @@ at the rate its process gets of the host.
 from __future__ import annotations
 
 from model.engine import effects as e
-from model.engine.program import Effect, Forever, Path, Spawn, UntilReplayDelay, delay, flush, serve, spawn
+from model.engine.program import Effect, Forever, Path, Spawn, Turn, UntilReplayDelay, delay, flush, serve, spawn
 
-COMMIT_FLUSH = flush(
-    "db.commit_flush", on="wal", turn_step="db.commit_wake", turn_on="primary", then_wait="db.commit_flush"
-)
+COMMIT_FLUSH = flush("db.commit_flush", on="wal", turn=Turn("db.commit_wake", "primary", then_wait="db.commit_sync"))
 """The backend that flushes for the others holds the write lock until it runs again. `fdatasync` sleeps twice, until the
 data are written and until they are durable: on a busy core its two turns are longer than the disk takes."""
 
@@ -26,7 +24,7 @@ def replicate(standbys: int) -> tuple[Spawn, ...]:
         serve("db.wal_send", on="wal_sender"),
         delay("db.wal_ship"),
         flush("db.wal_flush", on="standby_wal"),
-        delay("db.commit_flush"),
+        delay("db.commit_sync"),
         UntilReplayDelay(),
         serve("db.wal_apply", on="replay"),
         Effect(e.E_REPLAYED),

@@ -14,12 +14,13 @@ import simpy
 from model.engine import layout as c
 from model.engine.dataplane import DataPlane, Sessions
 from model.engine.environment import NS_PER_S, Environment
+from model.engine.plant import Plant
 from model.platform.data import platform_data
 from model.platform.faults import inject
 from model.platform.feed import feed_plant, settings
 from model.runs import Run, RunBuilder, provenance
 from model.runs.run import Validity
-from model.spec import Calibration, Scenario
+from model.spec import Calibration, Scenario, steps
 from model.spec.load import SHIPPED
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import STEPS, WAITS
@@ -28,6 +29,8 @@ from model.workload import ClosedSchedule, FollowerGraph, Schedule, graph_of, sc
 SAMPLE_INTERVAL_S = 0.25
 REPLICA_PATIENCE_NS = 20_000_000
 """How long a reading of the replica lag waits for a commit to show before it reports the standby's age instead."""
+SEVERAL = (steps.Process.API, steps.Process.REDIS, steps.Process.WORKER, steps.Process.STANDBY)
+"""Kinds of process of which there may be several."""
 DRAIN_LIMIT_S = 30.0
 """How long after the last arrival the run waits for requests and messages still under way."""
 
@@ -223,7 +226,8 @@ def _sample(env: Environment, platform: Platform, builder: RunBuilder) -> Genera
     """Read the gauges every so often; it changes nothing, so a run with it is the run without it."""
     plane, plant = platform.plane, platform.plane.plant
     kinds = sorted({kind for kind in plant.station_kinds if kind})
-    before = dict.fromkeys(kinds, 0.0)
+    processes = _process_rows(plant)
+    before = dict.fromkeys((*kinds, *processes), 0.0)
     woken = dict.fromkeys(kinds, 0.0)
     before_all = 0.0
     for tick in itertools.count():
@@ -231,11 +235,12 @@ def _sample(env: Environment, platform: Platform, builder: RunBuilder) -> Genera
         builder.add_gauge(now, "in_flight", "", platform.in_flight)
         builder.add_gauge(now, "outbox_length", "", platform.queue_length("outbox"))
         builder.add_gauge(now, "fanout_queue_length", "", platform.queue_length("fanout"))
-        busy = {kind: float(plane.state.stations[plant.stations_of(kind), c.S_BUSY_NS].sum()) for kind in kinds}
+        rows = {**{kind: plant.stations_of(kind) for kind in kinds}, **processes}
+        busy = {name: float(plane.state.stations[those, c.S_BUSY_NS].sum()) for name, those in rows.items()}
         if tick:
-            shares = {kind: (busy[kind] - before[kind]) / (SAMPLE_INTERVAL_S * NS_PER_S) for kind in kinds}
-            for kind, share in shares.items():
-                builder.add_gauge(now, "utilisation", kind, share)
+            shares = {name: (busy[name] - before[name]) / (SAMPLE_INTERVAL_S * NS_PER_S) for name in busy}
+            for name, share in shares.items():
+                builder.add_gauge(now, "utilisation", name, share)
             on_host = plane.state.stations[:, c.S_HOST] == plant.host_rows["backend"]
             total = float(plane.state.stations[on_host, c.S_BUSY_NS].sum())
             builder.add_gauge(now, "utilisation", "backend", (total - before_all) / (SAMPLE_INTERVAL_S * NS_PER_S))
@@ -248,6 +253,17 @@ def _sample(env: Environment, platform: Platform, builder: RunBuilder) -> Genera
         if now >= platform.scenario.duration_s:
             return
         yield env.timeout(SAMPLE_INTERVAL_S)
+
+
+def _process_rows(plant: Plant) -> dict[str, list[int]]:
+    """Stations of each process by its name ("redis0"), of the kinds that have several."""
+    found: dict[str, list[int]] = {}
+    for kind in SEVERAL:
+        names = {row: plant.station_names[row] for row in plant.stations_of(kind.value)}
+        for row, name in names.items():
+            if ordinal := name.removeprefix(name.rstrip("0123456789")):
+                found.setdefault(f"{kind.value}{ordinal}", []).append(row)
+    return found
 
 
 def _drain(env: Environment, platform: Platform) -> None:

@@ -38,8 +38,8 @@ CAPTIONS = {
     LATENCY: "The share of requests that took longer, both axes logarithmic: further left is faster, and where the "
     "two lines lie on each other the runs agree. In the shaded part fewer than 100 requests are slower in one of the "
     "runs, so nothing there is scored.",
-    DELIVERY: "Delivery lag runs from the commit of a post to its arrival in a follower's timeline; every follower "
-    "counts once. Outbox lag is its first part, from the commit to the broker.",
+    DELIVERY: "Delivery lag runs from a post's row, just before its commit, to its arrival in a follower's timeline; "
+    "every follower counts once. Outbox lag is its first part, from the row to the broker.",
     TIME: "The grey stretch is the warm-up, which is served but not scored; faults are shaded in orange.",
     CORE: 'Share of one core, mean over the scored part. "backend" is the core that all of them share.',
 }

@@ -41,8 +41,14 @@ MEANINGS = (
         'figure is chance, and the table says "too few".',
     ),
     ("offered, achieved", "Requests sent per second, and successful answers per second when they arrived."),
-    ("delivery lag", "From the commit of a post to its arrival in a follower's timeline, weighted by follower."),
-    ("outbox lag", "From the commit of a post to its message on the broker: the relay's share of the delivery lag."),
+    (
+        "delivery lag",
+        "From a post's row, just before its commit, to its arrival in a follower's timeline, weighted by follower.",
+    ),
+    (
+        "outbox lag",
+        "From a post's row to its message on the broker: the commit's and the relay's share of the delivery lag.",
+    ),
     (
         "replica lag",
         'From a commit on the primary to its replay on a standby. "sampled" means read off a gauge over '

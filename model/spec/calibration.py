@@ -88,11 +88,6 @@ class Wait(_Frozen):
         body = sum((q[i] + q[i + 1]) / 2 * (p[i + 1] - p[i]) for i in range(len(p) - 1))
         return body + (1 - p[-1]) * (q[-1] + self.tail_mean_s)
 
-    def times(self, factor: float) -> Wait:
-        """The same distribution, stretched."""
-        stretched = tuple(quantile * factor for quantile in self.quantiles_s)
-        return self.model_copy(update={"quantiles_s": stretched, "tail_mean_s": self.tail_mean_s * factor})
-
 
 class Stalls(_Frozen):
     """Times in which the whole backend core is taken away, as a hiccup meter saw them."""

@@ -38,7 +38,9 @@ def load_scenario(source: str | Path, overrides: Mapping[str, Any]) -> Scenario:
         path = shipped[str(source)]
     document = _read_yaml(path)
     for dotted, value in overrides.items():
-        _set(document, dotted, value, path.name)
+        # What was typed is relative to where it was typed, what a file says to the file.
+        typed = str(Path(value).resolve()) if dotted == "population.graph" and isinstance(value, str) else value
+        _set(document, dotted, typed, path.name)
     scenario = _validate(document, path.name)
     graph = scenario.population.graph
     if graph is not None and not graph.is_absolute():

@@ -50,7 +50,7 @@ class Population(_Frozen):
     """Number of accounts; with `graph` set, the number of distinct accounts in the file decides instead."""
     graph: Path | None = None
     """An edge list to load instead of generating: one `follower followee` pair of integers a line, `#` comments.
-    A relative path is resolved against the scenario's own folder."""
+    A relative path counts from the scenario's own folder, with --set from the working folder."""
     mean_followers: Positive = 40.0
     """Mean follower count of the generated graph."""
     follower_exponent: Annotated[float, Field(gt=1.5, le=5)] = 2.276
@@ -200,7 +200,8 @@ class Rig(_Frozen):
     """`together`: the whole backend on one core, the generator on the other. `split`: standbys and workers
     share the generator's core."""
     quiet: Literal["auto", "on", "off"] = "auto"
-    """Real-time scheduling, frozen garbage collector and an idle-priority spinner; `auto`: where permitted."""
+    """Real-time scheduling of the backend and of the kernel's block-layer workers, frozen garbage collector, an
+    idle-priority spinner; `auto`: where permitted."""
 
 
 class Platform(_Frozen):
@@ -263,7 +264,7 @@ class Slos(_Frozen):
     latency_p99_s: Mapping[Endpoint, Positive] = {}
     """By endpoint; those that are not named have no objective."""
     delivery_p99_s: Positive | None = None
-    """From the commit of a post to its arrival in a timeline."""
+    """From a post's row, just before its commit, to its arrival in a timeline."""
     replica_lag_p99_s: Positive | None = None
     """How far a standby is behind."""
 

@@ -101,7 +101,7 @@ STEPS: dict[str, Step] = {
 WAITS: dict[str, str] = {
     "net.client": "client to API and back: everything of a request outside the backend's core",
     "db.commit_write": "waiting until the file system has written the WAL of a commit",
-    "db.commit_flush": "waiting until the disk has made it durable",
+    "db.commit_sync": "waiting until the disk has made it durable",
     "db.wal_ship": "from a commit on the primary to its WAL on a standby",
 }
 """Delays that burn no CPU of the backend's core, by name."""

@@ -7,7 +7,7 @@ the 99th percentile. So where the rig is quiet they go before the backend, as is
 use less than 1 % of the core.
 
 What was raised is written down in the runtime folder before it is raised, and the reaper, or whoever else removes that
-folder, puts it back.
+folder, puts it back, unless another stack still needs it. Workers that the kernel starts later are not among them.
 """
 
 from __future__ import annotations
@@ -17,37 +17,48 @@ import os
 import re
 from pathlib import Path
 
-from real_backend.stack.reaper import RAISED_THREADS
-
-KERNEL_PARENT = 2
-"""kthreadd, the parent of all kernel threads."""
-
-
-def visible() -> bool:
-    """Whether this process sees the kernel's threads at all; inside a container it does not."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{KERNEL_PARENT}/comm").read_text().strip() == "kthreadd"
-    return False
+from real_backend.stack.reaper import RAISED_THREADS, is_kernel_thread
 
 
 def serving(core: int) -> list[int]:
-    """Block-layer workers and the softirq thread of one core that have ordinary priority."""
+    """The kernel's block-layer workers and its softirq thread on one core; none where they cannot be seen."""
     name = re.compile(rf"kworker/{core}:\d+H|ksoftirqd/{core}$")
     found = []
     for entry in os.listdir("/proc"):
         with contextlib.suppress(OSError, ValueError):
-            stat = Path(f"/proc/{int(entry)}/stat").read_text()
-            comm, _, rest = stat.partition("(")[2].rpartition(")")
-            ordinary = os.sched_getscheduler(int(entry)) == os.SCHED_OTHER
-            if int(rest.split()[1]) == KERNEL_PARENT and name.match(comm) and ordinary:
+            if name.match(Path(f"/proc/{int(entry)}/comm").read_text().strip()) and is_kernel_thread(int(entry)):
                 found.append(int(entry))
     return found
 
 
+def may_be_raised(core: int) -> bool:
+    """Whether this process sees the kernel's threads (not inside a container) and may schedule them (an rtprio limit
+    does not suffice), found out by giving one the priority that it has."""
+    for thread in serving(core):
+        with contextlib.suppress(ProcessLookupError):
+            try:
+                os.sched_setscheduler(thread, os.sched_getscheduler(thread), os.sched_getparam(thread))
+            except PermissionError:
+                return False
+            return True
+    return False
+
+
 def raise_above(priority: int, core: int, folder: Path) -> None:
-    """Let them run in real time above `priority`, and note in `folder` which they were."""
-    threads = serving(core)
+    """Let them run in real time above `priority`, and note in `folder` which they were.
+
+    One that already has that priority was raised by another stack, or by one that could not put it back; one with any
+    other real-time priority is somebody else's.
+    """
+    ours = (os.SCHED_FIFO, priority + 1)
+    threads = [thread for thread in serving(core) if _schedule(thread) in ((os.SCHED_OTHER, 0), ours)]
     (folder / RAISED_THREADS).write_text("\n".join(map(str, threads)))
     for thread in threads:
         with contextlib.suppress(ProcessLookupError):
             os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority + 1))
+
+
+def _schedule(thread: int) -> tuple[int, int] | None:
+    with contextlib.suppress(ProcessLookupError):
+        return os.sched_getscheduler(thread), os.sched_getparam(thread).sched_priority
+    return None

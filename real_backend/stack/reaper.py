@@ -27,6 +27,8 @@ KILL_S = 2.0
 SHARED_MEMORY = "/dev/shm/PostgreSQL."
 RAISED_THREADS = "raised-threads"
 """File in the folder with the kernel threads that run in real time for its sake, a number a line."""
+KERNEL_PARENT = 2
+"""kthreadd, the parent of all kernel threads."""
 
 
 def processes_below(folder: Path) -> dict[int, int]:
@@ -93,12 +95,31 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def raised_threads(folder: Path) -> list[int]:
+    """The kernel threads that were raised for the sake of a runtime folder."""
+    with contextlib.suppress(OSError, ValueError):
+        return [int(line) for line in (folder / RAISED_THREADS).read_text().split()]
+    return []
+
+
 def restore_threads(folder: Path) -> None:
-    """Give the kernel threads that were raised for this folder their ordinary priority back."""
-    with contextlib.suppress(OSError):
-        for thread in (folder / RAISED_THREADS).read_text().split():
+    """Give the kernel threads that were raised for this folder their ordinary priority back, but for those that were
+    raised for another folder beside it as well."""
+    others = {file.parent for file in folder.parent.glob(f"*/{RAISED_THREADS}")} - {folder}
+    needed = {thread for other in others for thread in raised_threads(other)}
+    for thread in raised_threads(folder):
+        # The number may have gone to another process since.
+        if thread not in needed and is_kernel_thread(thread):
             with contextlib.suppress(OSError):
-                os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+
+
+def is_kernel_thread(pid: int) -> bool:
+    """Whether that is a thread of the kernel's own."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == KERNEL_PARENT
+    except OSError:
+        return False
 
 
 def main(arguments: list[str]) -> None:

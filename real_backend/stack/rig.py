@@ -34,7 +34,7 @@ class Rig:
     generator_core: int | None
     realtime: bool
     """SCHED_FIFO for the backend, a frozen garbage collector, and a spinner that keeps the core awake."""
-    kernel_threads: bool = False
+    raises_kernel_threads: bool = False
     """Whether the kernel's block-layer workers on the backend's core go before the backend."""
     notes: tuple[str, ...] = ()
 
@@ -56,7 +56,7 @@ class Rig:
         if wanted.quiet == "auto" and not permitted:
             notes.append("not quiet: real-time scheduling is not permitted here")
         realtime = permitted and wanted.quiet != "off"
-        kernel = realtime and kernel_threads.visible()
+        kernel = realtime and kernel_threads.may_be_raised(cores[0])
         if realtime and not kernel:
             notes.append("the kernel's block-layer workers are out of reach: flushes wait until the core is idle")
         return cls(
@@ -64,7 +64,7 @@ class Rig:
             backend_core=cores[0] if pinned else None,
             generator_core=cores[-1] if pinned else None,
             realtime=realtime,
-            kernel_threads=kernel,
+            raises_kernel_threads=kernel,
             notes=tuple(notes),
         )
 
@@ -80,7 +80,7 @@ class Rig:
 
     def quieten(self, runtime: RuntimeFolder) -> None:
         """Keep the backend's core awake and the kernel's own work ahead of the backend, where the rig is quiet."""
-        if self.kernel_threads and self.backend_core is not None:
+        if self.raises_kernel_threads and self.backend_core is not None:
             kernel_threads.raise_above(REALTIME_PRIORITY, self.backend_core, runtime.path)
         if self.realtime:
             self._launch_idle(runtime, "spinner", spinner.__file__)

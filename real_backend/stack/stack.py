@@ -6,10 +6,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+import psycopg
+import redis
 
 from model.spec.errors import MachineError
 from model.spec.scenario import Scenario
@@ -159,6 +162,15 @@ class Stack:
         for server in self._servers:
             if server.popen.poll() is not None:
                 raise MachineError(f"{server.name} has died; the end of its log:\n{log_tail(server.log)}")
+
+    @contextlib.contextmanager
+    def blamed_for_errors(self) -> Iterator[None]:
+        """Where something inside fails because a server has died, say that instead, as `check` does."""
+        try:
+            yield
+        except (OSError, psycopg.Error, redis.RedisError):
+            self.check()
+            raise
 
     def versions(self) -> dict[str, str]:
         """Versions of the servers that answer, for a run's or a calibration's provenance."""

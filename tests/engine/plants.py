@@ -18,6 +18,7 @@ from model.engine.program import (
     Path,
     Put,
     Release,
+    Turn,
     delay,
     flush,
     serve,
@@ -63,7 +64,9 @@ class Draft:
             else:
                 plant.multi(name, host=on, wake_s=20e-9)
         plant.pool("pool", 2)
+        plant.wait("sync", lognormal_from_mean_cv(200.0, 0.5))
         plant.group_commit("wal", "flush")
+        plant.group_commit("led", "flush", leader=True)
         plant.queue("messages")
         plant.backgrounds.append(Background((Forever((Get("messages"), self._visit(0, 0))),)))
         plant.endpoints.extend(self._path(parts) for parts in self.paths)
@@ -90,6 +93,9 @@ class Draft:
                     path.append(delay(fixed_s=100e-9 * first))
                 case "commit":
                     path += [Acquire("pool"), self._visit(first, second), flush("commit", on="wal"), Release("pool")]
+                case "led":
+                    turn = Turn(f"step{second % len(self.costs)}", f"station{first % len(self.stations)}", "sync")
+                    path += [self._visit(first, second), flush("commit", on="led", turn=turn)]
                 case "put":
                     path.append(Put("messages"))
                 case _:
@@ -98,7 +104,7 @@ class Draft:
 
 
 _PARTS = st.tuples(
-    st.sampled_from(["serve", "serve", "serve", "delay", "commit", "put", "spawn"]),
+    st.sampled_from(["serve", "serve", "serve", "delay", "commit", "led", "put", "spawn"]),
     st.integers(0, 3),
     st.integers(0, 3),
 )

@@ -13,11 +13,12 @@ from model.engine import layout as c
 from model.engine.dataplane import DataPlane
 from model.engine.environment import Environment
 from model.engine.plant import Plant
-from model.engine.program import Acquire, Path, Release, delay, flush, serve
+from model.engine.program import Acquire, Path, Release, Turn, delay, flush, serve
 from model.engine.tables import constant
+from model.spec import InputError
 from tests.engine.arrivals import Arrivals
 
-WAKE, POLL, WORK, FLUSH = 10, 3, 100, 1000
+WAKE, POLL, WORK, FLUSH, SYNC = 10, 3, 100, 1000, 700
 Build = Callable[[Plant], Sequence[Path]]
 
 
@@ -28,6 +29,7 @@ def plane_of(build: Build, arrivals: Sequence[tuple[int, int]]) -> tuple[DataPla
     plant.step("more", 10 * WORK * 1e-9)
     plant.step("commit", 0.0)
     plant.wait("flush", constant(FLUSH))
+    plant.wait("sync", constant(SYNC))
     plant.endpoints.extend(build(plant))
     times, endpoints = np.array(arrivals, np.int64).T
     zeros = np.zeros(len(times), np.int64)
@@ -98,7 +100,7 @@ def test_the_leader_of_a_group_commit_needs_a_turn_before_and_after_its_flush() 
         plant.host("host")
         plant.multi("backend", host="host", wake_s=WAKE * 1e-9)
         plant.group_commit("wal", "flush", leader=True)
-        return [(flush("commit", on="wal", turn_step="work", turn_on="backend"),)]
+        return [(flush("commit", on="wal", turn=Turn("work", "backend")),)]
 
     turn = WAKE + WORK
     first = FLUSH + turn  # it flushes at once, and holds the lock until it has run again
@@ -113,14 +115,27 @@ def test_a_leader_that_waits_twice_needs_a_turn_after_each_wait_and_the_others_o
         plant.host("host")
         plant.multi("backend", host="host", wake_s=WAKE * 1e-9)
         plant.group_commit("wal", "flush", leader=True)
-        return [(flush("commit", on="wal", turn_step="work", turn_on="backend", then_wait="flush"),)]
+        return [(flush("commit", on="wal", turn=Turn("work", "backend", then_wait="sync")),)]
 
     turn = WAKE + WORK
-    led = FLUSH + turn + FLUSH + turn
+    led = FLUSH + turn + SYNC + turn
     first = led
     second = first + turn + led
     third = second + turn
     assert departures_of(build, [(0, 0), (1, 0), (2, 0)]) == [first, second, third]
+
+
+def test_a_turn_belongs_to_a_group_commit_with_a_leader() -> None:
+    for leader, turn in ((True, None), (False, Turn("work", "backend"))):
+
+        def build(plant: Plant, leader: bool = leader, turn: Turn | None = turn) -> Sequence[Path]:
+            plant.host("host")
+            plant.multi("backend", host="host", wake_s=0.0)
+            plant.group_commit("wal", "flush", leader=leader)
+            return [(flush("commit", on="wal", turn=turn),)]
+
+        with pytest.raises(InputError, match=r"flush 'commit' (needs|must not have) a turn: .* 'wal' has"):
+            departures_of(build, [(0, 0)])
 
 
 def test_a_connection_goes_to_who_waited_longest() -> None:
