@@ -10,14 +10,12 @@ import typer
 
 from model.cli.options import ForceOption, JsonOption, ScenarioArgument, SeedOption, SetOption, load_scenario
 from model.cli.output import note, print_json, refuse_existing
-from model.spec.errors import InputError
 
 if TYPE_CHECKING:
     from loadtests.progress import ProgressLine
     from model.spec import Calibration
 
 PANEL = "Commands with the real backend"
-SUMMARY = "summary.json"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,9 +40,7 @@ def demo(
 
     Example: feedtwin demo -o out/demo --force
     """
-    refuse_existing(output, force=force)
-    if output.exists() and not (output / SUMMARY).is_file():
-        raise InputError(f"{output} exists and is not a demo's folder (no {SUMMARY}), so it is not replaced")
+    refuse_existing(output, force=force, holds="summary.json")
     loaded = load_scenario(scenario, overrides, seed)
 
     from loadtests.demo import INTENDED_UTILISATION, write

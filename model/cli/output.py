@@ -30,12 +30,19 @@ def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(_finite(document), indent=2, ensure_ascii=False) + "\n")
 
 
-def refuse_existing(path: Path | None, *, force: bool) -> None:
-    """Raise InputError where `path` exists and may not be replaced; called before any work is done."""
-    if path is not None and path.exists() and not force:
-        from model.spec.errors import InputError
+def refuse_existing(path: Path | None, *, force: bool, holds: str = "") -> None:
+    """Raise InputError where `path` exists and may not be replaced; called before any work is done.
 
+    With `holds`, a folder is only replaced if it has a file of that name, so that nobody's home is.
+    """
+    if path is None or not path.exists():
+        return
+    from model.spec.errors import InputError
+
+    if not force:
         raise InputError(f"{path} exists; choose another -o or replace it with --force")
+    if holds and not (path / holds).is_file():
+        raise InputError(f"{path} exists and holds no {holds}, so it is none of ours and is not replaced")
 
 
 def write_file(path: Path, content: str | bytes) -> None:

@@ -21,7 +21,9 @@ from real_backend.stack import Rig
 from tests.real_backend.polling import eventually
 
 RIG = Rig.plan(spec.Rig(quiet="off"))
-SCENARIO = Scenario.load("baseline", {"population.users": 50, "population.mean_followers": 5, "duration_s": 2})
+SCENARIO = Scenario.load(
+    "baseline", {"population.users": 50, "population.mean_followers": 5, "duration_s": 2, "warmup_s": 0}
+)
 
 
 def test_the_flush_meter_times_both_halves_and_leaves_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`feedtwin up`, `load` and `regress` as a user meets them: refusals, and an end that leaves nothing."""
+"""`feedtwin up`, `load`, `demo` and `regress` as a user meets them: refusals, and an end that leaves nothing."""
 
 from __future__ import annotations
 
@@ -70,10 +70,11 @@ def test_up_serves_until_interrupted_and_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_load_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
-    process = start("load", "baseline", "-o", str(tmp_path / "run"), *SMALL)
+@pytest.mark.parametrize("command", ["load", "demo"])
+def test_an_interrupted_command_leaves_nothing(command: str, number: signal.Signals, tmp_path: Path) -> None:
+    process = start(command, "baseline", "-o", str(tmp_path / "out"), *SMALL)
     parent = psutil.Process(process.pid)
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 60
     while True:
         descendants = parent.children(recursive=True)
         if any("loadtests.generator" in " ".join(_command(child)) for child in descendants):
@@ -112,6 +113,14 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     done = run("load", "baseline", "-o", str(tmp_path))
     assert done.returncode == 2
     assert "--force" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_demo_replaces_only_a_demo(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    done = run("demo", "-o", str(tmp_path), "--force")
+    assert done.returncode == 2
+    assert "holds no summary.json" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
