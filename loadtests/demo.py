@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from loadtests.calibrate.procedure import calibrate
 from loadtests.measure import measure
 from model.analysis.compare import Comparison, compare
 from model.analysis.summary import demo_summary
-from model.platform import simulate
+from model.platform.simulate import Process, simulate
+from model.platform.weather import core_speeds
 from model.report import write_report
 from model.runs import Run
 from model.spec import Calibration, MachineError, Scenario
@@ -24,6 +27,8 @@ TARGET_UTILISATION = 0.65
 INTENDED_UTILISATION = (0.6, 0.7)
 """Where a measured run should be found. Beyond it the core's speed has changed since the calibration."""
 PILOT_S = 10.0
+WEATHER_WINDOW_S = 2.0
+"""As long as some two hundred readings of the speedometer, whose scatter would otherwise pass for a change."""
 SEARCH_STEPS = 8
 UTILISATION_TOLERANCE = 0.005
 FASTEST_GROWTH = 1.6
@@ -80,10 +85,11 @@ def demo(scenario: Scenario, *, say: Say = lambda what, share: None) -> Demo:
             on_progress=lambda done, total: say("load-testing the same schedule", done / total if total else None),
         )  # fmt: skip
         say("stopping the servers", None)
-    # The same costs at the speed that the core turned out to have, as the speedometer found it beside the run: on a
+    # The same costs at the speeds that the core turned out to have, as the speedometer found them beside the run: on a
     # shared host that is the weather. The prediction made before it is kept, and shows what the weather did.
-    speed = core_speed(real)
-    model = simulate(loaded, costs.at_speed(speed), graph=graph, schedule=schedule)
+    model = simulate(
+        loaded, costs.at_speed(core_speed(real)), graph=graph, schedule=schedule, processes=weather_of(real)
+    )
     return Demo(loaded, costs, real, model, prediction, compare(real, model, allow_invalid=True))
 
 
@@ -92,6 +98,16 @@ def core_speed(run: Run) -> float:
     rows = run.gauge("core_speed")
     mean = rows.filter(rows["time_s"] >= run.scenario.warmup_s)["value"].mean()
     return mean if isinstance(mean, float) else 0.0
+
+
+def weather_of(run: Run) -> tuple[Process, ...]:
+    """How the speed of the backend's core changed during a run, relative to its mean, for the model to repeat."""
+    mean = core_speed(run)
+    samples = run.gauge("core_speed")
+    smooth = samples.group_by(pl.col("time_s") // WEATHER_WINDOW_S, maintain_order=True).agg(
+        pl.col("time_s").min().alias("from_s"), pl.col("value").mean()
+    )
+    return (core_speeds(smooth["from_s"].to_list(), (smooth["value"] / mean).to_list()),) if mean else ()
 
 
 def rate_for(scenario: Scenario, calibration: Calibration, graph: FollowerGraph) -> float:

@@ -69,7 +69,7 @@ def demo(
     busy = result.real.utilisation.get("backend", 0.0)
     if not lowest <= busy <= highest:
         note(
-            f"the backend's core was {busy:.0%} busy, not {lowest:.0%} to {highest:.0%} as intended: its speed changed"
+            f"the backend's core was {busy:.1%} busy, not {lowest:.0%} to {highest:.0%} as intended: its speed changed"
         )
     if not result.real.validity.valid:
         raise InvalidRunError("\n".join(["the measured run is not valid:", *result.real.validity.reasons]))

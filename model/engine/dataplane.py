@@ -103,9 +103,7 @@ class DataPlane:
             heap=np.zeros((capacity, 3), np.int64),
             jobs=jobs,
             stations=np.array(plant.stations, np.int64).reshape(-1, c.STATION_COLUMNS),
-            hosts=np.array(
-                [[-1, -1, cores, cores, 0, 0, 0] for cores in plant.hosts] or [[-1, -1, 1, 1, 0, 0, 0]], np.int64
-            ),
+            hosts=np.array([[-1, -1, cores, cores, 0, 0, 0, 1_000_000] for cores in plant.hosts or [1]], np.int64),
             queues=np.array(
                 [[-1, -1, 0, -1, -1, 0, -1] for _ in plant.queues] or np.zeros((0, c.QUEUE_COLUMNS)), np.int64
             ).reshape(-1, c.QUEUE_COLUMNS),
@@ -195,9 +193,13 @@ class DataPlane:
     def slow_down(self, station: int, factor: float) -> None:
         """Multiply a station's service times from now on; 1 is normal."""
         self._require(station, "slowed down", c.K_FIFO, c.K_LOOP, c.K_MULTI)
-        if not (np.isfinite(factor) and factor > 0):
-            raise InputError(f"slow_down factor is {factor}; it must be positive and finite")
-        self.state.stations[station, c.S_SLOWDOWN_PPM] = round(factor * 1e6)
+        self.state.stations[station, c.S_SLOWDOWN_PPM] = _ppm(factor)
+
+    def slow_down_host(self, host: str, factor: float) -> None:
+        """Multiply what every service on a host takes, wake-ups included, by `factor` from now on; 1 is normal."""
+        if host not in self.plant.host_rows:
+            raise InputError(f"host {host!r} is not defined; defined: {', '.join(self.plant.host_rows)}")
+        self.state.hosts[self.plant.host_rows[host], c.H_SLOWDOWN_PPM] = _ppm(factor)
 
     def _require(self, station: int, what: str, *kinds: int) -> None:
         if self.state.stations[station, c.S_KIND] not in kinds:
@@ -247,6 +249,12 @@ class DataPlane:
             s.x[c.X_MESSAGE_FREE] = old
             s = s._replace(messages=messages)
         self.state = s
+
+
+def _ppm(factor: float) -> int:
+    if not (np.isfinite(factor) and factor > 0):
+        raise InputError(f"slow_down factor is {factor}; it must be positive and finite")
+    return round(factor * 1e6)
 
 
 def _link(table: IntArray, column: int, begin: int, onto: int = -1) -> None:

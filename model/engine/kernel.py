@@ -16,7 +16,8 @@ import numpy as np
 from model.engine.effects import effect, spread
 from model.engine.heap import heap_pop, heap_push, heap_replace_root
 from model.engine.layout import (
-    BLOCKED, C_BASE_NS, C_ITEM_NS, C_TABLE, H_FREE, H_HEAD, H_STALL_COUNT, H_STALL_NS, H_STALL_UNTIL, H_TAIL,
+    BLOCKED, C_BASE_NS, C_ITEM_NS, C_TABLE, H_FREE, H_HEAD, H_SLOWDOWN_PPM, H_STALL_COUNT, H_STALL_NS,
+    H_STALL_UNTIL, H_TAIL,
     JOB_COLUMNS, J_ARRIVED, J_ATTEMPT, J_BRANCH, J_CURSOR, J_ENDPOINT, J_ENTITY, J_FLAG, J_ITEMS, J_JOINED, J_LANE,
     J_LSN, J_NEXT, J_OUTCOME, J_PARENT, J_PC, J_PENDING, J_READY, J_SERVER, J_SESSION, J_SHARD, J_STALL,
     J_STAMP, J_STATION,
@@ -72,6 +73,8 @@ def start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station,
         mean *= stations[station, S_SLOWDOWN_PPM] * 1e-6
     service = setup + int(mean + 0.5)
     host = stations[station, S_HOST]
+    if host >= 0 and hosts[host, H_SLOWDOWN_PPM] != 1_000_000:
+        service = int(service * (hosts[host, H_SLOWDOWN_PPM] * 1e-6) + 0.5)
     end = now + service
     if host >= 0:
         if hosts[host, H_STALL_UNTIL] > now:

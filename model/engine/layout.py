@@ -79,7 +79,8 @@ H_CORES = 3
 H_STALL_NS = 4  # stalls so far
 H_STALL_UNTIL = 5
 H_STALL_COUNT = 6
-HOST_COLUMNS = 7
+H_SLOWDOWN_PPM = 7  # services on its cores, wake-ups included, are multiplied by this over 1e6
+HOST_COLUMNS = 8
 
 # Columns of `queues` (of messages).
 Q_HEAD = 0

@@ -4,9 +4,9 @@ A hundred times a second it wakes at idle priority and walks once through scatte
 work, done as a process does it that has just been woken: its data have left the core's own caches. So the walks per
 second of its own CPU time tell the core's speed as its neighbours on the host leave it: on shared machines that changes
 by tens of percent within minutes, and what neighbours take is mostly caches and memory. Longer walks, walks without a
-wake-up before them and loops in registers told less about what a request costs. In slices of load at fixed rates the
-CPU time of a request followed the walks with an exponent of -1.0 (-0.8 to -1.4 in three series of 20 to 45 slices),
-which took away about half of its scatter.
+wake-up before them and loops in registers told less about what a request costs. The backend suffers more than a walk
+does: within six runs of 75 s its utilisation, window by window, followed the walks with exponents of -0.8 to -1.6 and
+correlations of -0.8 to -0.98.
 
 A walk that was interrupted is not counted, since whoever came between has left other data in the caches. FILE holds two
 native int64: walks made, and CPU nanoseconds spent on them.
@@ -35,6 +35,9 @@ INTERRUPTED_NS = 20_000
 """A walk whose wall time exceeds its CPU time by more was interrupted."""
 REFERENCE_WALKS_PER_S = 15_000.0
 """A core that makes as many has speed 1."""
+SENSITIVITY = 1.3
+"""The exponent of the backend's CPU time in the walks, from those six runs, each weighted with how much its speed
+changed."""
 
 
 def main(core: int, path: Path) -> None:
@@ -70,7 +73,7 @@ def speed(before: tuple[int, float] | None, after: tuple[int, float] | None) -> 
     """The core's speed between two readings: CPU times are inversely proportional to it. 0 where none ran."""
     if before is None or after is None or after[1] <= before[1]:
         return 0.0
-    return float((after[0] - before[0]) / (after[1] - before[1]) / REFERENCE_WALKS_PER_S)
+    return float(((after[0] - before[0]) / (after[1] - before[1]) / REFERENCE_WALKS_PER_S) ** SENSITIVITY)
 
 
 if __name__ == "__main__":

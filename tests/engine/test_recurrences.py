@@ -202,6 +202,29 @@ def test_at_one_instant_control_goes_before_data() -> None:
     assert departures() == [100, 400, 700]
 
 
+def test_a_slower_host_slows_wake_ups_too() -> None:
+    def build(plant: Plant) -> Sequence[Path]:
+        plant.host("host")
+        loop(plant)
+        return [(serve("work", on="loop"),)]
+
+    plane, departures = plane_of(build, [(0, 0), (1000, 0), (1001, 0), (5000, 0)])
+    env = Environment(plane)
+
+    def slow_down() -> Generator[simpy.Event, None, None]:
+        yield env.timeout(500e-9)
+        plane.slow_down_host("host", 1.54)
+        yield env.timeout(3000e-9)
+        plane.slow_down_host("host", 1.0)
+
+    env.process(slow_down())
+    env.run(until=6e-6)
+    first = 1000 + 169  # 1.54 * (WAKE + WORK) is 169.4
+    assert departures() == [WAKE + WORK, first, first + 159, 5000 + WAKE + WORK]  # 1.54 * (POLL + WORK) is 158.6
+    with pytest.raises(InputError, match="host 'hots' is not defined; defined: host"):
+        plane.slow_down_host("hots", 2.0)
+
+
 def test_a_paused_loop_finishes_its_segment_and_wakes_up_anew() -> None:
     def build(plant: Plant) -> Sequence[Path]:
         plant.host("host")

@@ -112,7 +112,7 @@ def test_the_speedometer_counts_on_and_only_its_own_time(small_scenario: Scenari
         assert after is not None
         assert 0 < after[1] - before[1] < time.monotonic() - began_s
         # 20 walks of some 60 us each, on cores up to ten times slower or faster.
-        assert 0.1 < speedometer.speed(before, after) < 10
+        assert 0.1**speedometer.SENSITIVITY < speedometer.speed(before, after) < 10**speedometer.SENSITIVITY
     assert speedometer.speed(None, after) == speedometer.speed(after, after) == 0.0
 
 
