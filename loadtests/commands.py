@@ -138,7 +138,8 @@ def regress(
     seed: SeedOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Load-test two checkouts of the backend in alternating slices; exit 1 if the candidate is slower.
+    """Load-test two checkouts of the backend in alternating slices; exit 1 if the candidate is slower or
+    fails more requests.
 
     Example: feedtwin regress --base ../main --candidate . --set workload.rate_per_s=150
     """
