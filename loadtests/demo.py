@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from loadtests.calibrate.procedure import calibrate
@@ -19,16 +20,20 @@ from model.platform.weather import core_speeds
 from model.report import write_report
 from model.runs import Run
 from model.spec import Calibration, MachineError, Scenario
+from model.spec.seed_tables import SeedTables
 from model.workload import FollowerGraph, graph_of, schedule_of, seed_state
 from real_backend.stack import Stack
 
 TARGET_UTILISATION = 0.65
-"""Of the backend's core in the compared run; the load that gives it is found by the model."""
+"""Of the backend's core in the compared run; the load that gives it is found by the model and trimmed by a pilot."""
 INTENDED_UTILISATION = (0.6, 0.7)
 """Where a measured run should be found. Beyond it the core's speed has changed since the calibration."""
 PILOT_S = 10.0
 WEATHER_WINDOW_S = 2.0
 """As long as some two hundred readings of the speedometer, whose scatter would otherwise pass for a change."""
+PILOT_SEED = 5_000
+"""Added to the scenario's, so that the pilot's requests are not those that are compared."""
+MOST_TRIMMED = 1.3
 SEARCH_STEPS = 8
 UTILISATION_TOLERANCE = 0.005
 FASTEST_GROWTH = 1.6
@@ -62,7 +67,7 @@ class Demo:
 
 
 def demo(scenario: Scenario, *, say: Say = lambda what, share: None) -> Demo:
-    """Do everything but write files. The offered rate is chosen so that the model expects `TARGET_UTILISATION`.
+    """Do everything but write files. The offered rate is chosen so that the core is `TARGET_UTILISATION` busy.
 
     Leaves no process, port or folder behind, whatever happens. Raises MachineError where the machine cannot run it.
     """
@@ -75,7 +80,8 @@ def demo(scenario: Scenario, *, say: Say = lambda what, share: None) -> Demo:
             stack, scenario, graph, seeds, on_progress=lambda what, share: say(f"calibrating: {what}", share)
         )
         say("choosing the load", None)
-        loaded = scenario.with_({"workload.rate_per_s": rate_for(scenario, costs, graph)})
+        rate_per_s = trimmed(rate_for(scenario, costs, graph), stack, scenario, graph, seeds)
+        loaded = scenario.with_({"workload.rate_per_s": rate_per_s})
         schedule = schedule_of(loaded, graph)
         say("simulating", None)
         # The prediction exists before the measurement begins.
@@ -128,6 +134,23 @@ def rate_for(scenario: Scenario, calibration: Calibration, graph: FollowerGraph)
         # Nearly proportional: set-up costs make the share grow a little slower than the rate.
         rate = min(highest, rate * min(FASTEST_GROWTH, TARGET_UTILISATION / max(busy, 0.01)))
     return rate
+
+
+def trimmed(rate_per_s: float, stack: Stack, scenario: Scenario, graph: FollowerGraph, seeds: SeedTables) -> float:
+    """The rate, corrected by how busy the core is at it in a short run of other requests; the stores are reset.
+
+    The core may have another speed than a minute ago. Nothing but the rate is taken from that run: the costs stay as
+    they were calibrated, and the prediction stays blind.
+    """
+    pilot = scenario.with_({
+        "workload.rate_per_s": rate_per_s, "duration_s": PILOT_S, "warmup_s": 1.0, "faults": [],
+        "seed": scenario.seed + PILOT_SEED,
+    })  # fmt: skip
+    run = measure(stack, pilot, schedule_of(pilot, graph), seeds)
+    stack.reset(seeds)
+    if not run.validity.valid:
+        return rate_per_s
+    return rate_per_s * float(np.clip(TARGET_UTILISATION / utilisation(run), 1 / MOST_TRIMMED, MOST_TRIMMED))
 
 
 def utilisation(run: Run) -> float:

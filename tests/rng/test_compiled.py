@@ -31,6 +31,8 @@ def hash_in(checkout: Path) -> str:
 
 def _run(checkout: Path, program: str) -> str:
     environment = {**os.environ, "FEEDTWIN_CACHE_DIR": str(checkout / "cache"), "PYTHONPATH": str(checkout)}
+    # Python itself takes a file of the same size that was edited within the same second for unchanged.
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; {program}"], cwd=checkout, env=environment, capture_output=True, text=True,
         timeout=100, check=False,
