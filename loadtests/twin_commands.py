@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     scenario: Annotated[
-        str, typer.Argument(metavar="[SCENARIO]", help="What to run; its rate is chosen for a core 65 % busy.")
+        str, typer.Argument(metavar="[SCENARIO]", help="What to run; its rate is chosen for a core about 65 % busy.")
     ] = "demo",
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for everything.")] = Path(
         "out/demo"
@@ -43,13 +43,12 @@ def demo(
     refuse_existing(output, force=force, holds="summary.json")
     loaded = load_scenario(scenario, overrides, seed)
 
-    from loadtests.demo import INTENDED_UTILISATION, write
+    from loadtests.demo import INTENDED_UTILISATION, intended, write
     from loadtests.demo import demo as run_demo
     from loadtests.progress import ProgressLine
     from model.report.tables import render
     from model.spec import InvalidRunError
 
-    lowest, highest = INTENDED_UTILISATION
     with ProgressLine() as line:
         result = run_demo(loaded, say=lambda what, share: _show(line, what, share))
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +66,10 @@ def demo(
         Console().print(render(result.comparison))
     note(f"the report: {output / 'report.html'}")
     busy = result.real.utilisation.get("backend", 0.0)
-    if not lowest <= busy <= highest:
+    for earlier in result.set_aside:
+        note(f"a first run found the backend's core {earlier:.1%} busy and was set aside; this is the second")
+    if not intended(busy):
+        lowest, highest = INTENDED_UTILISATION
         note(
             f"the backend's core was {busy:.1%} busy, not {lowest:.0%} to {highest:.0%} as intended: its speed changed"
         )
