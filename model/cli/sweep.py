@@ -35,6 +35,7 @@ _SHOWN = {
     "backend_utilisation": "utili- sation",
     "cost_per_h": "cost per h",
 }
+_DEFAULT_OUTPUT = Path("out/sweep")
 _ONLY_WHERE_IT_VARIES = ("cost_per_h", "timeline_hit_ratio")
 
 
@@ -48,7 +49,12 @@ def sweep(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Folder for sweep.csv, with every figure, and sweep.svg."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help=f"Folder for sweep.csv, with every figure, and the plot, sweep.svg.  [default: {_DEFAULT_OUTPUT}]",
+        ),
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Points simulated at a time on this machine.")] = 1,
     cluster: Annotated[
@@ -65,11 +71,12 @@ def sweep(
 
     Example: feedtwin sweep celebrity-storm --over policies.celebrity_threshold_followers=50,200,1000 -o out/threshold
     """
-    refuse_existing(output, force=force)
+    folder = output or _DEFAULT_OUTPUT
+    refuse_existing(folder, force=force)
     loaded = load_scenario(scenario, overrides, seed)
     costs = load_calibration(calibration)
 
-    from model.machine.extras import require
+    from model.machine.extras import install_hint, missing_packages, require
     from model.planning import grid
     from model.planning import sweep as run_sweep
 
@@ -83,12 +90,15 @@ def sweep(
             say(f"simulating point {done + 1} of {points}")
 
         table = run_sweep(loaded, axes, calibration=costs, threads=threads, cluster=cluster, on_point=tell)
-    if output is not None:
+    write_file(folder / "sweep.csv", table.write_csv())
+    note(f"every figure: {folder / 'sweep.csv'}")
+    if missing_packages(["explore"]):
+        note(f"no plot, which needs: {install_hint(['explore'])}")
+    else:
         from model.report.sweep_plot import plot_sweep
 
-        write_file(output / "sweep.csv", table.write_csv())
-        write_file(output / "sweep.svg", plot_sweep(table, [axis.field for axis in axes], title=loaded.name))
-        note(f"every figure: {output / 'sweep.csv'}, the picture: {output / 'sweep.svg'}")
+        write_file(folder / "sweep.svg", plot_sweep(table, [axis.field for axis in axes], title=loaded.name))
+        note(f"the plot: {folder / 'sweep.svg'}")
     if json_output:
         print_json({"scenario": loaded.name, "over": [axis.field for axis in axes], "points": table.to_dicts()})
     else:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.engine import kernel, layout as c
+from model.engine.caches import cache_tables
+from model.engine.events import NEVER
 from model.engine.plant import Plant
 from model.engine.state import IntArray, State, empty_jobs, grown
 from model.rng.philox import purpose_key
@@ -81,18 +83,20 @@ class DataPlane:
         capacity: int = 2 * kernel.MARGIN,
     ) -> None:
         self.plant = plant
-        compiler, entries, backgrounds = plant.compile()
+        self._compiler, entries, backgrounds = plant.compile()
         self._blocks = blocks or iter(())
         self._queue_names = {row: name for name, row in plant.queues.items()}
         self._on_log = on_log or (lambda rows: None)
         self.watch_fired = ""
         values = np.zeros(c.SETTINGS, np.int64)
         values[c.SET_LANES] = 1
+        values[c.SET_TRACE_MASK] = -1
         for column, value in (settings or {}).items():
             values[column] = value
         capacity = max(capacity, kernel.MARGIN)
         jobs = empty_jobs(capacity)
         messages = np.zeros((capacity, c.MESSAGE_COLUMNS), np.int64)
+        caches, slots, buckets = cache_tables(plant.cache_specs)
         steps, tables = len(plant.costs), len(plant.tables)
         names = [*plant.step_names, *plant.wait_names, "stall", "stall gap"]
         session_table = np.zeros((4, 1, 0), np.int64)
@@ -103,18 +107,26 @@ class DataPlane:
             heap=np.zeros((capacity, 3), np.int64),
             jobs=jobs,
             stations=np.array(plant.stations, np.int64).reshape(-1, c.STATION_COLUMNS),
-            hosts=np.array([[-1, -1, cores, cores, 0, 0, 0, 1_000_000] for cores in plant.hosts or [1]], np.int64),
+            hosts=_hosts(plant),
             queues=np.array(
                 [[-1, -1, 0, -1, -1, 0, -1] for _ in plant.queues] or np.zeros((0, c.QUEUE_COLUMNS)), np.int64
             ).reshape(-1, c.QUEUE_COLUMNS),
             messages=messages,
             log=np.zeros((1 << 16, c.LOG_COLUMNS), np.int64),
-            program=compiler.program(),
+            program=self._compiler.program(),
             entry=np.array(entries or [0], np.int64),
             costs=np.array(plant.costs, np.float64).reshape(-1, c.COST_COLUMNS),
             tables=np.array(plant.tables, np.float64).reshape(-1, c.TABLE_STRIDE),
             keys=np.array([purpose_key(seed, name) for name in names], np.int64),
             visits=np.zeros((steps, 3), np.int64),
+            caches=caches,
+            slots=slots,
+            buckets=buckets,
+            limiters=np.array(plant.limiter_rows, np.int64).reshape(-1, c.LIMITER_COLUMNS),
+            allowances=np.zeros(sum(row[c.B_KEYS] for row in plant.limiter_rows), np.int64),
+            flights=np.zeros((capacity if plant.coalescers else 0, c.FLIGHT_COLUMNS), np.int64),
+            flight_buckets=np.full(c.FLIGHT_BUCKETS, -1, np.int64),
+            switches=np.array(plant.switch_states, np.int64),
             todo=np.zeros(2 * capacity + kernel.MARGIN, np.int64),
             arrivals=np.zeros((4, 0), np.int64),
             sessions=session_table,
@@ -126,6 +138,11 @@ class DataPlane:
         )
         _link(self.state.jobs, c.J_NEXT, 0)
         _link(self.state.messages, c.M_NEXT, 0)
+        if plant.coalescers:
+            _link(self.state.flights, c.F_CHAIN, 0)
+        else:
+            # Nobody opens a flight, so the kernel needs no room for one.
+            self.state.x[c.X_FLIGHT_COUNT] = -kernel.MARGIN
         self.state.x[c.X_ENTITY] = BACKGROUND_ENTITY
         self.state.x[c.X_BLOCK_DONE] = 0 if blocks is not None else 1
         if stalls is not None and stalls[0] > 0:
@@ -143,6 +160,11 @@ class DataPlane:
     def now_ns(self) -> int:
         return int(self.state.x[c.X_NOW])
 
+    @property
+    def labels(self) -> dict[int, str]:
+        """What a job does at the operations of the program at which it may stay: steps, waits, pools, coalescers."""
+        return self._compiler.labels
+
     def scalar(self, column: int) -> int:
         """One of the X_ counters."""
         return int(self.state.x[column])
@@ -159,6 +181,11 @@ class DataPlane:
                 self._ensure_room()
             elif reason == c.R_LOG:
                 self.drain()
+            elif reason == c.R_ENDLESS:
+                part = self._compiler.describe(int(self.state.x[c.X_STUCK]))
+                raise InputError(
+                    f"a path never ends: at {self.now_ns / 1e9:g} s it goes round without taking time ({part})"
+                )
             else:
                 self.watch_fired = self._queue_names[int(self.state.x[c.X_WATCHED])]
                 return True
@@ -177,6 +204,27 @@ class DataPlane:
     def watch(self, queue: str, above: int) -> None:
         """Stop `advance` at the event after which more than `above` messages stand in a queue; once."""
         self.state.queues[self.plant.queues[queue], c.Q_WATCH] = above
+
+    def switch(self, name: str, on: bool) -> None:
+        """Turn a switch that paths look at on or off."""
+        if name not in self.plant.switches:
+            raise InputError(f"switch {name!r} is not defined; defined: {', '.join(self.plant.switches) or 'none'}")
+        self.state.switches[self.plant.switches[name]] = int(on)
+
+    def set_servers(self, station: int, servers: int) -> None:
+        """Change how many servers a first-come-first-served station, or tokens a pool, has from now on.
+
+        Where there are fewer than are busy, those in service finish first.
+        """
+        self._require(station, "resized", c.K_FIFO, c.K_POOL)
+        if servers < 1:
+            raise InputError(f"servers of {self.plant.station_names[station]!r} is {servers}; it must be at least 1")
+        self._ensure_room(events=min(servers, int(self.state.stations[station, c.S_LENGTH])))
+        s = self.state
+        kernel.resize(
+            s.x, s.heap, s.jobs, s.stations, s.hosts, s.program, s.costs, s.tables, s.keys, station, servers,
+            self.now_ns,
+        )  # fmt: skip
 
     def pause(self, station: int) -> None:
         """Stop a process after the segment it is serving."""
@@ -228,8 +276,11 @@ class DataPlane:
                 post_exists=grown(self.state.post_exists, size), post_cached=grown(self.state.post_cached, size)
             )
 
-    def _ensure_room(self) -> None:
-        """Double what is nearly full. Nothing holds a reference to the old tables: the kernel has returned."""
+    def _ensure_room(self, events: int = 0) -> None:
+        """Double what is nearly full, or would be with so many more `events`.
+
+        Nothing holds a reference to the old tables: the kernel has returned.
+        """
         s = self.state
         if s.x[c.X_JOB_COUNT] + kernel.MARGIN > len(s.jobs):
             old = len(s.jobs)
@@ -240,7 +291,7 @@ class DataPlane:
             s = s._replace(
                 jobs=jobs, job_page=grown(s.job_page, 2 * old), todo=np.zeros(4 * old + kernel.MARGIN, np.int64)
             )
-        if s.x[c.X_HEAP] + kernel.MARGIN > len(s.heap):
+        while s.x[c.X_HEAP] + events + kernel.MARGIN > len(s.heap):
             s = s._replace(heap=grown(s.heap, 2 * len(s.heap)))
         if s.x[c.X_MESSAGE_COUNT] + kernel.MARGIN > len(s.messages):
             old = len(s.messages)
@@ -248,7 +299,25 @@ class DataPlane:
             _link(messages, c.M_NEXT, old, onto=int(s.x[c.X_MESSAGE_FREE]))
             s.x[c.X_MESSAGE_FREE] = old
             s = s._replace(messages=messages)
+        if s.x[c.X_FLIGHT_COUNT] + kernel.MARGIN > len(s.flights):
+            old = len(s.flights)
+            flights = grown(s.flights, 2 * old)
+            _link(flights, c.F_CHAIN, old, onto=int(s.x[c.X_FLIGHT_FREE]))
+            s.x[c.X_FLIGHT_FREE] = old
+            s = s._replace(flights=flights)
         self.state = s
+
+
+def _hosts(plant: Plant) -> IntArray:
+    rows = np.zeros((max(1, len(plant.hosts)), c.HOST_COLUMNS), np.int64)
+    rows[:, [c.H_HEAD, c.H_TAIL, c.H_ROOT]] = -1
+    rows[:, c.H_SLOWDOWN_PPM] = 1_000_000
+    rows[:, c.H_EVENT] = NEVER
+    for row, cores, shared in zip(rows, plant.hosts, plant.shared, strict=False):
+        row[c.H_CORES] = cores
+        row[c.H_FREE] = c.ANY_CORES if shared else cores
+        row[c.H_SHARED] = shared
+    return rows
 
 
 def _ppm(factor: float) -> int:

@@ -7,22 +7,18 @@ server, pushed or pulled) are the functions of `model.policy`, the same that the
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import register_jitable
 
 from model.engine import layout as c
+from model.engine.decisions import choose_server, key_hash, shard_of
+from model.engine.events import ONE, ZERO
 from model.engine.layout import (
     J_CURSOR, J_ENTITY, J_FLAG, J_ITEMS, J_LANE, J_LSN, J_OUTCOME, J_SERVER, J_SHARD, J_STAMP, J_TARGET,
     J_USER, J_WROTE, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT, M_NEXT,
     M_STAMP, Q_HEAD, Q_LENGTH, Q_PUT, Q_TAIL, SET_PAGE, SET_ROUTING, SET_STANDBYS, SET_TIMELINE_CAP, X_COMMITTED,
     X_EXPECTED, X_HITS, X_LOG, X_MISSES, X_POSTS, X_PRIMARY_READS, X_STALE_READS, X_STANDBY_READS,
 )  # fmt: skip
-from model.policy import routing, sharding
+from model.policy import sharding
 from model.rng.compiled import subroutine
-
-# The shared functions stay plain Python for the backend; this only tells numba that it may compile them as they are.
-for shared in (sharding.hash64, sharding.key_hash, sharding.shard_of, routing.choose_server):
-    register_jitable(shared)
-key_hash, shard_of, choose_server = sharding.key_hash, sharding.shard_of, routing.choose_server
 
 # Effects.
 E_TIMELINE_LOOKUP = 0  # flag: the user's timeline is missing; items: entries read; shard of the timeline
@@ -61,8 +57,6 @@ SPREAD_BATCH = 2  # followers of the current batch over their timelines' shards
 SPREAD_MISSING = 3  # posts of the page without a cached hash
 
 KEY_POST = sharding.KEY_POST
-# numba compiles a function again for each literal argument; numbers with a type are not literals.
-ZERO, ONE = np.int64(0), np.int64(1)
 LOG_DELIVERY, LOG_OUTBOX, LOG_REPLICA = np.int64(c.LOG_DELIVERY), np.int64(c.LOG_OUTBOX), np.int64(c.LOG_REPLICA)
 
 

@@ -13,218 +13,51 @@ import math
 
 import numpy as np
 
-from model.engine.effects import effect, spread
-from model.engine.heap import heap_pop, heap_push, heap_replace_root
+from model.engine import layout as c
+from model.engine.caches import forget, look_up, store
+from model.engine.decisions import admitted, full_again_ns
+from model.engine.effects import append_log, effect, spread
+from model.engine.events import LAST_BRANCH, NEVER, ONE, STALL_ENTITY, ZERO, event_code, schedule, tie_of
+from model.engine.flights import join_flight, land, leave_flight
+from model.engine.heap import heap_pop
 from model.engine.layout import (
-    BLOCKED, C_BASE_NS, C_ITEM_NS, C_TABLE, H_FREE, H_HEAD, H_SLOWDOWN_PPM, H_STALL_COUNT, H_STALL_NS,
-    H_STALL_UNTIL, H_TAIL,
-    JOB_COLUMNS, J_ARRIVED, J_ATTEMPT, J_BRANCH, J_CURSOR, J_ENDPOINT, J_ENTITY, J_FLAG, J_ITEMS, J_JOINED, J_LANE,
-    J_LSN, J_NEXT, J_OUTCOME, J_PARENT, J_PC, J_PENDING, J_READY, J_SERVER, J_SESSION, J_SHARD, J_STALL,
-    J_STAMP, J_STATION,
-    J_TARGET, J_USER, K_FIFO, K_LOOP, K_MULTI, LOG_REQUEST, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT,
-    M_ENTITY, M_NEXT, M_STAMP, M_TARGET, M_USER, OP_ACQUIRE, OP_BRANCH, OP_DELAY, OP_EFFECT, OP_END, OP_EXIT, OP_FLUSH,
-    OP_GET, OP_JOIN, OP_JUMP, OP_PUT, OP_RELEASE, OP_SCATTER, OP_SERVE, OP_SPAWN, OP_START, OP_UNLOCK,
-    OP_UNTIL_STAMP, Q_HEAD,
-    Q_LENGTH, Q_PUT, Q_TAIL, Q_WAIT_HEAD, Q_WAIT_TAIL, Q_WATCH, RUNNABLE, RUNNING, R_GROW, R_LOG, R_NEED_BLOCK,
-    R_UNTIL, R_WATCH, SEL_FIRST, SEL_KEY, SEL_LANE, SEL_SERVER, SEL_SHARD, SET_HORIZON_NS, SET_LANES, SET_SERVERS,
-    SET_TIMEOUT_NS, STOPPED, S_BUSY, S_BUSY_NS, S_FLIGHT, S_GATE, S_HEAD, S_HOST, S_KIND, S_LENGTH, S_NEXT, S_PAUSED,
-    S_POLL_NS, S_SERVERS, S_SLOWDOWN_PPM, S_STATE, S_TABLE, S_TAIL, S_VISITS, S_WAKES, S_WAKE_NS, X_ARRIVAL,
-    X_ARRIVALS, X_ARRIVED, X_BLOCK_DONE, X_COMPLETED, X_ENTITY, X_EVENTS, X_FAILED, X_HEAP, X_IN_FLIGHT, X_JOB_COUNT,
-    X_JOB_FREE, X_LOG, X_MESSAGE_COUNT, X_MESSAGE_FREE, X_NOW, X_ORDINAL, X_WATCHED,
+    BLOCKED, B_FIRST, B_KEYS, B_PERIOD_NS, B_REFUSED, B_TOLERANCE_NS, EVENT_DEADLINE, EVENT_FLUSH, EVENT_KINDS,
+    EVENT_LAND, EVENT_SHARE, EVENT_STALL, F_HEAD, F_PC, H_SINCE, H_STALL_COUNT, H_STALL_NS, H_STALL_UNTIL,
+    JOB_COLUMNS, J_ARRIVED, J_ATTEMPT, J_BRANCH, J_CHILD, J_CURSOR, J_DEADLINE, J_ENDPOINT, J_ENTITY, J_FLAG,
+    J_ITEMS, J_JOINED, J_LANE, J_LSN, J_NEXT, J_OUTCOME, J_PARENT, J_PC, J_PENDING, J_READY, J_SERVER,
+    J_SESSION, J_SHARD, J_STALL, J_STAMP, J_STATION, J_TARGET, J_TRACED, J_TRIES, J_USER, J_WROTE, K_FIFO,
+    K_LOOP, LOG_REQUEST, L_KIND, L_LABEL, L_ORDINAL, L_TIME, L_VALUE, L_WEIGHT, M_ENTITY, M_NEXT, M_STAMP,
+    M_TARGET, M_USER, OP_ACQUIRE, OP_ADMIT, OP_ATTEMPT, OP_BRANCH, OP_COALESCE, OP_DELAY, OP_EFFECT, OP_END,
+    OP_EXIT, OP_FAIL, OP_FLUSH, OP_FORGET, OP_GET, OP_JOIN, OP_JUMP, OP_LAND, OP_LOOKUP, OP_PUT, OP_RELEASE,
+    OP_RETRY, OP_RETURN, OP_SCATTER, OP_SERVE, OP_SPAWN, OP_START, OP_STORE, OP_SWITCH, OP_UNLOCK,
+    OP_UNTIL_STAMP, OUTCOME_MISSING, OUTCOME_OK, OUTCOME_REJECTED, OUTCOME_TIMEOUT, Q_HEAD, Q_LENGTH, Q_PUT,
+    Q_TAIL, Q_WAIT_HEAD, Q_WAIT_TAIL, Q_WATCH, RUNNABLE, RUNNING, R_ENDLESS, R_GROW, R_LOG, R_NEED_BLOCK,
+    R_UNTIL, R_WATCH, SEL_FIRST, SEL_KEY, SEL_LANE, SEL_SERVER, SEL_SHARD, SET_HORIZON_NS, SET_LANES,
+    SET_SERVERS, SET_TIMEOUT_NS, SET_TRACE_MASK, STOPPED, S_BUSY, S_FLIGHT, S_GATE, S_HOST, S_KIND, S_LENGTH,
+    S_NEXT, S_PAUSED, S_SERVERS, S_STATE, X_ARRIVAL, X_ARRIVALS, X_ARRIVED, X_BLOCK_DONE, X_COMPLETED, X_ENTITY,
+    X_EVENTS, X_FAILED, X_FLIGHT_COUNT, X_HEAP, X_IN_FLIGHT, X_JOB_COUNT, X_JOB_FREE, X_LOG, X_MESSAGE_COUNT,
+    X_MESSAGE_FREE, X_NOW, X_ORDINAL, X_REJECTED, X_STUCK, X_WATCHED,
+)  # fmt: skip
+from model.engine.sharing import end_share, settle
+from model.engine.stations import (
+    begin_flush, dispatch, enqueue_task, go_on, pop_waiting, push_first, push_waiting, start, visit,
 )  # fmt: skip
 from model.engine.tables import table_value
 from model.rng.compiled import inlined, njit, subroutine
 from model.rng.philox import u01
 
-NEVER = 1 << 62
 MARGIN = 8192
-"""Free rows of jobs, messages and event list that one event may at most need; fewer make the loop return. The largest
-event is a flush that releases `RELEASED` transactions, each starting its replication to several standbys."""
+"""Free rows of jobs, messages, flights and event list that one event may at most need; fewer make the loop return. The
+largest event is a flush that releases `RELEASED` transactions, each starting its replication to several standbys."""
 RELEASED = 512
-"""Jobs that one event of a group commit lets go on; the rest follow in further events of the same instant."""
+"""Jobs that one event of a group commit or of a landed flight lets go on; the rest follow in further events of the same
+instant."""
 LOG_MARGIN = 1 << 14
 """The same for the log: a relay moves one batch of messages, at most 10 000, at once."""
-# numba compiles a function again for each literal argument; numbers with a type are not literals.
-ZERO = np.int64(0)
-STALL_ENTITY = np.int64(1 << 39)
-LAST_BRANCH = np.int64(255)
-STALL = -1
-FLUSH = -2
-"""Event codes below zero: STALL - 2 * host, FLUSH - 2 * station."""
-
-
-@inlined
-def tie_of(entity, operation, branch):  # type: ignore[no-untyped-def]
-    """Order among events of one instant: by entity, then step, then branch."""
-    return (entity << 22) | (operation << 8) | branch
-
-
-@inlined
-def start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, setup):  # type: ignore[no-untyped-def]
-    """Begin the service of `job` at `station` after `setup` ns and schedule its end."""
-    pc = jobs[job, J_PC]
-    cost = program[pc, 3]
-    mean = costs[cost, C_BASE_NS] + costs[cost, C_ITEM_NS] * jobs[job, J_ITEMS]
-    table = int(costs[cost, C_TABLE])
-    if table >= 0:
-        u = u01(keys[cost], jobs[job, J_ENTITY], jobs[job, J_ATTEMPT], jobs[job, J_BRANCH])
-        mean *= table_value(tables, table, u)
-    if stations[station, S_SLOWDOWN_PPM] != 1_000_000:
-        mean *= stations[station, S_SLOWDOWN_PPM] * 1e-6
-    service = setup + int(mean + 0.5)
-    host = stations[station, S_HOST]
-    if host >= 0 and hosts[host, H_SLOWDOWN_PPM] != 1_000_000:
-        service = int(service * (hosts[host, H_SLOWDOWN_PPM] * 1e-6) + 0.5)
-    end = now + service
-    if host >= 0:
-        if hosts[host, H_STALL_UNTIL] > now:
-            end = hosts[host, H_STALL_UNTIL] + service
-        jobs[job, J_STALL] = hosts[host, H_STALL_NS]
-    stations[station, S_BUSY_NS] += service
-    stations[station, S_VISITS] += 1
-    schedule(x, heap, end, tie_of(jobs[job, J_ENTITY], pc, jobs[job, J_BRANCH]), job)
-
-
-@inlined
-def schedule(x, heap, time, tie, what):  # type: ignore[no-untyped-def]
-    """Add an event; the first one after an event was taken replaces the root instead of sifting twice."""
-    if x[X_HEAP] < 0:  # the root is a hole
-        x[X_HEAP] = -x[X_HEAP]
-        heap_replace_root(heap, x[X_HEAP], time, tie, what)
-    else:
-        heap_push(heap, x[X_HEAP], time, tie, what)
-        x[X_HEAP] += 1
-
-
-@inlined
-def enqueue_task(stations, hosts, jobs, host, task):  # type: ignore[no-untyped-def]
-    """Append to the host's run queue: a task is a loop (its station) or, above them, one job."""
-    tail = hosts[host, H_TAIL]
-    count = stations.shape[0]
-    if tail < 0:
-        hosts[host, H_HEAD] = task
-    elif tail < count:
-        stations[tail, S_NEXT] = task
-    else:
-        jobs[tail - count, J_NEXT] = task
-    if task < count:
-        stations[task, S_NEXT] = -1
-    else:
-        jobs[task - count, J_NEXT] = -1
-    hosts[host, H_TAIL] = task
-
-
-@inlined
-def pop_waiting(stations, jobs, station):  # type: ignore[no-untyped-def]
-    """Take the first job of a station's queue."""
-    job = stations[station, S_HEAD]
-    stations[station, S_HEAD] = jobs[job, J_NEXT]
-    if jobs[job, J_NEXT] < 0:
-        stations[station, S_TAIL] = -1
-    stations[station, S_LENGTH] -= 1
-    return job
-
-
-@inlined
-def push_waiting(stations, jobs, station, job):  # type: ignore[no-untyped-def]
-    jobs[job, J_NEXT] = -1
-    tail = stations[station, S_TAIL]
-    if tail < 0:
-        stations[station, S_HEAD] = job
-    else:
-        jobs[tail, J_NEXT] = job
-    stations[station, S_TAIL] = job
-    stations[station, S_LENGTH] += 1
-
-
-@inlined
-def push_first(stations, jobs, station, job):  # type: ignore[no-untyped-def]
-    jobs[job, J_NEXT] = stations[station, S_HEAD]
-    if stations[station, S_HEAD] < 0:
-        stations[station, S_TAIL] = job
-    stations[station, S_HEAD] = job
-    stations[station, S_LENGTH] += 1
-
-
-@inlined
-def dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now):  # type: ignore[no-untyped-def]
-    """Give free cores of a host to the tasks that wait, in order; a stopped process gives its turn up."""
-    count = stations.shape[0]
-    while hosts[host, H_FREE] > 0 and hosts[host, H_HEAD] >= 0:
-        task = hosts[host, H_HEAD]
-        following = stations[task, S_NEXT] if task < count else jobs[task - count, J_NEXT]
-        hosts[host, H_HEAD] = following
-        if following < 0:
-            hosts[host, H_TAIL] = -1
-        if task < count:
-            if stations[task, S_PAUSED] != 0:
-                stations[task, S_STATE] = STOPPED
-                continue
-            station = task
-            stations[station, S_STATE] = RUNNING
-            stations[station, S_GATE] = stations[station, S_LENGTH]
-            job = pop_waiting(stations, jobs, station)
-        else:
-            job = task - count
-            station = jobs[job, J_STATION]
-        hosts[host, H_FREE] -= 1
-        stations[station, S_WAKES] += 1
-        setup = stations[station, S_WAKE_NS]
-        start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, setup)
-
-
-@inlined
-def visit(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now):  # type: ignore[no-untyped-def]
-    """A job comes to a station that serves."""
-    jobs[job, J_STATION] = station
-    jobs[job, J_READY] = now
-    kind = stations[station, S_KIND]
-    if kind == K_FIFO:
-        if stations[station, S_BUSY] < stations[station, S_SERVERS] and stations[station, S_PAUSED] == 0:
-            stations[station, S_BUSY] += 1
-            start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, ZERO)
-        else:
-            push_waiting(stations, jobs, station, job)
-        return
-    host = stations[station, S_HOST]
-    if kind == K_MULTI:
-        enqueue_task(stations, hosts, jobs, host, stations.shape[0] + job)
-    else:
-        push_waiting(stations, jobs, station, job)
-        if stations[station, S_STATE] != BLOCKED:
-            return
-        if stations[station, S_PAUSED] != 0:
-            stations[station, S_STATE] = STOPPED
-            return
-        stations[station, S_STATE] = RUNNABLE
-        enqueue_task(stations, hosts, jobs, host, station)
-    dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now)
-
-
-@inlined
-def go_on(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, now):  # type: ignore[no-untyped-def]
-    """A station whose job has just left takes the next one."""
-    kind = stations[station, S_KIND]
-    more = stations[station, S_LENGTH] > 0
-    setup = ZERO
-    if kind == K_FIFO:
-        if not more or stations[station, S_PAUSED] != 0:
-            stations[station, S_BUSY] -= 1
-            return
-    elif kind == K_LOOP and stations[station, S_PAUSED] == 0 and more:
-        stations[station, S_GATE] -= 1
-        if stations[station, S_GATE] <= 0:
-            stations[station, S_GATE] = stations[station, S_LENGTH]
-            setup = stations[station, S_POLL_NS]
-    else:
-        if kind == K_LOOP:
-            stations[station, S_STATE] = STOPPED if more else BLOCKED
-        host = stations[station, S_HOST]
-        hosts[host, H_FREE] += 1
-        dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now)
-        return
-    job = pop_waiting(stations, jobs, station)
-    start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, setup)
+MOST_TURNS = 1_000_000
+"""Rounds of loops that jobs may go through at one instant; more is a path that takes no time."""
+TRY_BITS = 8
+LOG_STEP = np.int64(c.LOG_STEP)
 
 
 @inlined
@@ -284,23 +117,97 @@ def take_message(x, jobs, messages, queue_row, job):  # type: ignore[no-untyped-
     x[X_MESSAGE_COUNT] -= 1
 
 
+@inlined
+def is_traced(settings, entity):  # type: ignore[no-untyped-def]
+    mask = settings[SET_TRACE_MASK]
+    return 1 if mask >= 0 and entity & mask == 0 else 0
+
+
+@inlined
+def trace(x, jobs, log, job, operation, since, now):  # type: ignore[no-untyped-def]
+    """Log how long a traced request was at a step."""
+    if jobs[job, J_TRACED] != 0:
+        append_log(x, log, LOG_STEP, operation, since, now - since, jobs[job, J_BRANCH])
+        log[x[X_LOG] - 1, L_ORDINAL] = jobs[job, J_ENTITY]
+
+
+@inlined
+def end_visit(x, jobs, program, visits, log, job, now):  # type: ignore[no-untyped-def]
+    """Count a visit that ends."""
+    cost = program[jobs[job, J_PC], 3]
+    visits[cost, 0] += 1
+    visits[cost, 1] += jobs[job, J_ITEMS]
+    visits[cost, 2] += now - jobs[job, J_READY]
+    trace(x, jobs, log, job, jobs[job, J_PC], jobs[job, J_READY], now)
+
+
 @subroutine
-def begin_flush(x, heap, jobs, stations, tables, keys, first_table_key, station, now):  # type: ignore[no-untyped-def]
-    """Group commit: one flush covers all that wait; those who come meanwhile wait for the next."""
-    head = stations[station, S_HEAD]
-    stations[station, S_FLIGHT] = head
-    stations[station, S_HEAD] = -1
-    stations[station, S_TAIL] = -1
-    stations[station, S_LENGTH] = 0
-    stations[station, S_BUSY] = 1
-    table = stations[station, S_TABLE]
-    entity = jobs[head, J_ENTITY]
-    # The primary and each standby flush the same commit, and draw each for itself.
-    u = u01(keys[first_table_key + table], entity, jobs[head, J_ATTEMPT], jobs[head, J_SERVER] + 1)
-    duration = int(table_value(tables, table, u) + 0.5)
-    stations[station, S_BUSY_NS] += duration
-    stations[station, S_VISITS] += 1
-    schedule(x, heap, now + duration, tie_of(entity, jobs[head, J_PC], LAST_BRANCH), FLUSH - 2 * station)
+def release(x, heap, jobs, flights, todo, flight, pending, now):  # type: ignore[no-untyped-def]
+    """Let up to `RELEASED` of those who wait for a landed flight go on; the rest follow in another event of this
+    instant. Returns the new length of `todo`."""
+    for _ in range(RELEASED):
+        last = jobs[flights[flight, F_HEAD], J_NEXT] < 0
+        todo[pending] = leave_flight(x, jobs, flights, flight)
+        pending += 1
+        if last:
+            return pending
+    first = flights[flight, F_HEAD]
+    tie = tie_of(jobs[first, J_ENTITY], flights[flight, F_PC], LAST_BRANCH)
+    schedule(x, heap, now, tie, event_code(EVENT_LAND, flight))
+    return pending
+
+
+@subroutine
+def begin_attempt(x, heap, jobs, job, child, entry, limit_ns, now):  # type: ignore[no-untyped-def]
+    """A job of its own tries what the waiting job wants; its branch says which try it is."""
+    for column in range(JOB_COLUMNS):
+        jobs[child, column] = jobs[job, column]
+    jobs[child, J_BRANCH] += jobs[job, J_TRIES] << TRY_BITS
+    jobs[child, J_TRIES] = 0
+    jobs[child, J_PARENT] = job
+    jobs[child, J_SESSION] = -1
+    jobs[child, J_PC] = entry
+    jobs[job, J_CHILD] = child
+    if limit_ns > 0:
+        jobs[job, J_DEADLINE] = now + limit_ns
+        tie = tie_of(jobs[job, J_ENTITY], jobs[job, J_PC], jobs[job, J_BRANCH])
+        schedule(x, heap, now + limit_ns, tie, event_code(EVENT_DEADLINE, job))
+
+
+@subroutine
+def end_attempt(jobs, child):  # type: ignore[no-untyped-def]
+    """An attempt has ended: the waiting job takes over what it found. Returns it, or -1 where nobody waits any more."""
+    job = jobs[child, J_PARENT]
+    if job >= 0:
+        for column in (J_OUTCOME, J_SERVER, J_SHARD, J_ITEMS, J_STAMP, J_LSN, J_WROTE, J_CURSOR):
+            jobs[job, column] = jobs[child, column]
+        jobs[job, J_FLAG] = 1 if jobs[child, J_OUTCOME] > OUTCOME_MISSING else 0
+        jobs[job, J_CHILD] = -1
+        jobs[job, J_DEADLINE] = 0
+        jobs[job, J_PC] += 1
+    return job
+
+
+@subroutine
+def give_up(jobs, job):  # type: ignore[no-untyped-def]
+    """The time limit of an attempt: what it does goes on, but nobody waits for it any more."""
+    jobs[jobs[job, J_CHILD], J_PARENT] = -1
+    jobs[job, J_CHILD] = -1
+    jobs[job, J_DEADLINE] = 0
+    jobs[job, J_FLAG] = 1
+    jobs[job, J_OUTCOME] = OUTCOME_TIMEOUT
+    jobs[job, J_PC] += 1
+
+
+@subroutine
+def refused(limiters, allowances, limiter, key, now):  # type: ignore[no-untyped-def]
+    """Whether a token bucket has no token for `key`; one is taken otherwise."""
+    row = limiters[limiter, B_FIRST] + key % limiters[limiter, B_KEYS]
+    if not admitted(allowances[row], now, limiters[limiter, B_TOLERANCE_NS]):
+        limiters[limiter, B_REFUSED] += 1
+        return ONE
+    allowances[row] = full_again_ns(allowances[row], now, limiters[limiter, B_PERIOD_NS])
+    return ZERO
 
 
 @njit
@@ -317,7 +224,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
         # One place checks that the largest event fits, so that nothing below has to.
         if x[X_HEAP] + MARGIN > heap.shape[0] or x[X_JOB_COUNT] + MARGIN > jobs.shape[0]:
             return R_GROW
-        if x[X_MESSAGE_COUNT] + MARGIN > messages.shape[0]:
+        if x[X_MESSAGE_COUNT] + MARGIN > messages.shape[0] or x[X_FLIGHT_COUNT] + MARGIN > s.flights.shape[0]:
             return R_GROW
         if x[X_LOG] + LOG_MARGIN > log.shape[0]:
             return R_LOG
@@ -350,10 +257,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         jobs[job, J_STALL] = hosts[host, H_STALL_NS]
                         schedule(x, heap, now + late, tie_of(jobs[job, J_ENTITY], pc, jobs[job, J_BRANCH]), job)
                         continue
-                    cost = program[pc, 3]
-                    visits[cost, 0] += 1
-                    visits[cost, 1] += jobs[job, J_ITEMS]
-                    visits[cost, 2] += now - jobs[job, J_READY]
+                    end_visit(x, jobs, program, visits, log, job, now)
                 elif program[pc, 0] == OP_START and program[pc, 1] != 0:
                     jobs[job, J_ARRIVED] = now
                     x[X_ARRIVED] += 1
@@ -361,18 +265,36 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 jobs[job, J_PC] = pc + 1
                 todo[0] = job
                 pending = 1
-            elif (-what) & 1 == 1:  # STALL - 2 * host
-                host = (STALL - what) // 2
+            elif (-1 - what) % EVENT_KINDS == EVENT_SHARE:
+                job = end_share(x, heap, jobs, hosts, (-1 - what) // EVENT_KINDS, now)
+                if job >= 0:
+                    leaving = jobs[job, J_STATION]
+                    end_visit(x, jobs, program, visits, log, job, now)
+                    jobs[job, J_PC] += 1
+                    todo[0] = job
+                    pending = 1
+            elif (-1 - what) % EVENT_KINDS == EVENT_DEADLINE:
+                job = (-1 - what) // EVENT_KINDS
+                if jobs[job, J_DEADLINE] == now:  # else the attempt has ended before, or the row is another's now
+                    give_up(jobs, job)
+                    todo[0] = job
+                    pending = 1
+            elif (-1 - what) % EVENT_KINDS == EVENT_LAND:
+                pending = release(x, heap, jobs, s.flights, todo, (-1 - what) // EVENT_KINDS, pending, now)
+            elif (-1 - what) % EVENT_KINDS == EVENT_STALL:
+                host = (-1 - what) // EVENT_KINDS
                 hosts[host, H_STALL_COUNT] += 1
                 ordinal = hosts[host, H_STALL_COUNT]
                 table = int(s.stalls[1])
                 length = int(table_value(tables, table, u01(keys[n_costs + n_tables], host, ZERO, ordinal)))
                 hosts[host, H_STALL_NS] += length
                 hosts[host, H_STALL_UNTIL] = now + length
+                settle(hosts, host, now)
+                hosts[host, H_SINCE] = now + length
                 gap = int(-math.log(u01(keys[n_costs + n_tables + 1], host, ZERO, ordinal)) / s.stalls[0])
                 schedule(x, heap, now + length + gap, tie_of(STALL_ENTITY, host, ZERO), what)
-            else:  # FLUSH - 2 * station
-                station = (FLUSH - what) // 2
+            else:  # EVENT_FLUSH
+                station = (-1 - what) // EVENT_KINDS
                 job = stations[station, S_FLIGHT]
                 led = stations[station, S_GATE] == 1 and stations[station, S_STATE] == BLOCKED
                 # Where the leader holds a lock while it flushes, it must get its turn before anybody else goes on.
@@ -385,6 +307,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         cost = program[jobs[job, J_PC], 3]
                         visits[cost, 0] += 1
                         visits[cost, 2] += now - jobs[job, J_JOINED]
+                        trace(x, jobs, log, job, jobs[job, J_PC], jobs[job, J_JOINED], now)
                         jobs[job, J_PC] += program[jobs[job, J_PC], 4]
                     todo[pending] = job
                     pending += 1
@@ -418,6 +341,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
             jobs[job, J_USER] = arrivals[2, row]
             jobs[job, J_TARGET] = arrivals[3, row]
             jobs[job, J_LANE] = jobs[job, J_ENTITY] % settings[SET_LANES]
+            jobs[job, J_TRACED] = is_traced(settings, jobs[job, J_ENTITY])
             jobs[job, J_PC] = s.entry[jobs[job, J_ENDPOINT]]
             x[X_ARRIVED] += 1
             x[X_IN_FLIGHT] += 1
@@ -425,6 +349,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
             pending = 1
 
         done = 0
+        turns = 0
         while done < pending:
             job = todo[done]
             done += 1
@@ -446,6 +371,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         length += int(table_value(tables, a, u) + 0.5)
                     if length > 0:
                         schedule(x, heap, now + length, tie_of(jobs[job, J_ENTITY], pc, jobs[job, J_BRANCH]), job)
+                        trace(x, jobs, log, job, pc, now, now + length)
                         break
                 elif code == OP_BRANCH:
                     if jobs[job, J_FLAG] == 0:
@@ -454,19 +380,30 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 elif code == OP_JUMP:
                     jobs[job, J_PC] = a
                     jobs[job, J_ATTEMPT] += b
+                    turns += b
+                    if turns > MOST_TURNS:
+                        x[X_STUCK] = pc
+                        return R_ENDLESS
                     continue
                 elif code == OP_ACQUIRE:
                     pool = member(jobs, settings, job, a, b, ZERO)
                     if stations[pool, S_BUSY] < stations[pool, S_SERVERS]:
                         stations[pool, S_BUSY] += 1
+                        if program[pc, 3] > 0:
+                            jobs[job, J_FLAG] = 0
+                    elif program[pc, 3] > 0 and stations[pool, S_LENGTH] >= program[pc, 3] - 1:
+                        jobs[job, J_FLAG] = 1
                     else:
                         jobs[job, J_READY] = now
                         push_waiting(stations, jobs, pool, job)
                         break
                 elif code == OP_RELEASE:
                     pool = member(jobs, settings, job, a, b, ZERO)
-                    if stations[pool, S_LENGTH] > 0:
+                    if stations[pool, S_LENGTH] > 0 and stations[pool, S_BUSY] <= stations[pool, S_SERVERS]:
                         waiter = pop_waiting(stations, jobs, pool)
+                        if program[jobs[waiter, J_PC], 3] > 0:
+                            jobs[waiter, J_FLAG] = 0
+                        trace(x, jobs, log, waiter, jobs[waiter, J_PC], jobs[waiter, J_READY], now)
                         jobs[waiter, J_PC] += 1
                         todo[pending] = waiter
                         pending += 1
@@ -488,9 +425,10 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     if stations[a, S_NEXT] == job and stations[a, S_STATE] == RUNNING:
                         visits[program[pc, 3], 0] += 1
                         visits[program[pc, 3], 2] += now - jobs[job, J_JOINED]
+                        trace(x, jobs, log, job, pc, jobs[job, J_JOINED], now)
                         stations[a, S_NEXT] = -1
                         stations[a, S_STATE] = RUNNABLE
-                        schedule(x, heap, now, tie_of(jobs[job, J_ENTITY], pc, LAST_BRANCH), FLUSH - 2 * a)
+                        schedule(x, heap, now, tie_of(jobs[job, J_ENTITY], pc, LAST_BRANCH), event_code(EVENT_FLUSH, a))
                 elif code == OP_SCATTER:
                     spread(s, job, a)
                     branches = 0
@@ -502,7 +440,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         for column in range(JOB_COLUMNS):
                             jobs[child, column] = jobs[job, column]
                         branches += 1
-                        jobs[child, J_BRANCH] = branches
+                        jobs[child, J_BRANCH] += branches
                         jobs[child, J_PARENT] = job
                         jobs[child, J_SHARD] = shard
                         jobs[child, J_ITEMS] = items
@@ -528,7 +466,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                             jobs[child, column] = jobs[job, column]
                         jobs[child, J_PARENT] = -1
                         # Beside the parent, whose branch is 0, each draws for itself.
-                        jobs[child, J_BRANCH] = ordinal + 1
+                        jobs[child, J_BRANCH] += ordinal + 1
                         jobs[child, J_SERVER] = ordinal
                         jobs[child, J_PC] = a
                         todo[pending] = child
@@ -566,16 +504,63 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     if wake > now:
                         schedule(x, heap, wake, tie_of(jobs[job, J_ENTITY], pc, jobs[job, J_BRANCH]), job)
                         break
+                elif code == OP_FAIL:
+                    jobs[job, J_OUTCOME] = a
+                elif code == OP_LOOKUP:
+                    found = look_up(s.caches, s.slots, s.buckets, a, jobs[job, b], now)
+                    jobs[job, J_FLAG] = 0 if found else 1
+                elif code == OP_STORE:
+                    store(s.caches, s.slots, s.buckets, a, jobs[job, b], now)
+                elif code == OP_FORGET:
+                    forget(s.caches, s.slots, s.buckets, a, jobs[job, b])
+                elif code == OP_ADMIT:
+                    jobs[job, J_FLAG] = refused(s.limiters, s.allowances, a, jobs[job, b], now)
+                elif code == OP_SWITCH:
+                    jobs[job, J_FLAG] = s.switches[a]
+                elif code == OP_COALESCE:
+                    if not join_flight(x, jobs, s.flights, s.flight_buckets, a, jobs[job, b], job):
+                        break
+                elif code == OP_LAND:
+                    flight = land(x, jobs, s.flights, s.flight_buckets, a, jobs[job, b], job)
+                    if flight >= 0:
+                        pending = release(x, heap, jobs, s.flights, todo, flight, pending, now)
+                elif code == OP_ATTEMPT:
+                    child = new_job(x, jobs, now)
+                    begin_attempt(x, heap, jobs, job, child, a, b, now)
+                    todo[pending] = child
+                    pending += 1
+                    break
+                elif code == OP_RETURN:
+                    parent = end_attempt(jobs, job)
+                    free_job(x, jobs, job)
+                    if parent >= 0:
+                        todo[pending] = parent
+                        pending += 1
+                    break
+                elif code == OP_RETRY:
+                    if jobs[job, J_FLAG] != 0 and jobs[job, J_TRIES] < b:
+                        jobs[job, J_TRIES] += 1
+                        jobs[job, J_OUTCOME] = OUTCOME_OK
+                        wait = program[pc, 3] << (jobs[job, J_TRIES] - 1)
+                        if wait > 0:
+                            jobs[job, J_PC] = a - 1
+                            schedule(x, heap, now + wait, tie_of(jobs[job, J_ENTITY], a - 1, jobs[job, J_BRANCH]), job)
+                            break
+                        jobs[job, J_PC] = a
+                        continue
+                    jobs[job, J_TRIES] = 0
                 elif code == OP_END:
                     latency = now - jobs[job, J_ARRIVED]
                     outcome = jobs[job, J_OUTCOME]
                     if timeout > 0 and latency > timeout:
                         latency = timeout  # the client has long gone; the work was done all the same
-                        outcome = 3
+                        outcome = OUTCOME_TIMEOUT
                     x[X_COMPLETED] += 1
                     x[X_IN_FLIGHT] -= 1
                     if outcome != 0:
                         x[X_FAILED] += 1
+                        if outcome == OUTCOME_REJECTED:
+                            x[X_REJECTED] += 1
                     entry = x[X_LOG]
                     x[X_LOG] += 1
                     log[entry, L_KIND] = LOG_REQUEST
@@ -644,6 +629,7 @@ def next_request(x, heap, jobs, sessions, entry, settings, job, session, now):  
     jobs[job, J_USER] = sessions[1, session, k]
     jobs[job, J_TARGET] = sessions[2, session, k]
     jobs[job, J_LANE] = entity % settings[SET_LANES]
+    jobs[job, J_TRACED] = is_traced(settings, entity)
     # The operation before an endpoint's entry is its arrival: it counts the request when it fires.
     jobs[job, J_PC] = entry[endpoint] - 1
     schedule(x, heap, arrival, tie_of(entity, jobs[job, J_PC], ZERO), job)
@@ -671,7 +657,25 @@ def spawn_background(x, heap, jobs, pc, lane, server):  # type: ignore[no-untype
 def start_stalls(x, heap, key, rate_per_ns, host):  # type: ignore[no-untyped-def]
     """Schedule the first stall of a host."""
     gap = int(-math.log(u01(key, host, ZERO, ZERO)) / rate_per_ns)
-    schedule(x, heap, gap, tie_of(STALL_ENTITY, host, ZERO), STALL - 2 * host)
+    schedule(x, heap, gap, tie_of(STALL_ENTITY, host, ZERO), event_code(EVENT_STALL, host))
+
+
+@njit
+def resize(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, servers, now):  # type: ignore[no-untyped-def]
+    """A FIFO or a pool has another number of servers from `now` on; who waited for one gets it."""
+    stations[station, S_SERVERS] = servers
+    while stations[station, S_LENGTH] > 0 and stations[station, S_BUSY] < servers:
+        if stations[station, S_KIND] == K_FIFO and stations[station, S_PAUSED] != 0:
+            return
+        stations[station, S_BUSY] += 1
+        job = pop_waiting(stations, jobs, station)
+        if stations[station, S_KIND] == K_FIFO:
+            start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, ZERO)
+        else:
+            if program[jobs[job, J_PC], 3] > 0:
+                jobs[job, J_FLAG] = 0
+            # It stands at its OP_ACQUIRE, and goes on behind it.
+            schedule(x, heap, now, tie_of(jobs[job, J_ENTITY], jobs[job, J_PC], jobs[job, J_BRANCH]), job)
 
 
 @njit

@@ -8,16 +8,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from model.engine import layout as c
-from model.engine.program import Compiler, Group, Path
+from model.engine.program import Compiler, Group, Keyed, Path
 from model.engine.tables import lognormal_from_mean_cv
 from model.spec import InputError
 
 FloatArray = npt.NDArray[np.float64]
+Discipline = Literal["fcfs", "sharing"]
+Eviction = Literal["lru", "fifo"]
+Key = Literal["user", "target"]
+DISCIPLINES: tuple[str, ...] = get_args(Discipline)
+EVICTIONS: tuple[str, ...] = get_args(Eviction)
+KEYS = {"user": c.J_USER, "target": c.J_TARGET}
+MOST_RATE_PER_S = 1e7
 
 
 @dataclass(frozen=True)
@@ -35,12 +43,22 @@ class Plant:
 
     hosts: list[int] = field(default_factory=list)
     """Cores of each host."""
+    shared: list[int] = field(default_factory=list)
+    """Of each host, 1 where its cores are shared by all tasks alike."""
     host_rows: dict[str, int] = field(default_factory=dict)
     stations: list[list[int]] = field(default_factory=list)
     station_names: list[str] = field(default_factory=list)
     station_kinds: list[str] = field(default_factory=list)
     groups: dict[str, Group] = field(default_factory=dict)
     queues: dict[str, int] = field(default_factory=dict)
+    caches: dict[str, Keyed] = field(default_factory=dict)
+    cache_specs: list[tuple[int, int, bool]] = field(default_factory=list)
+    """Capacity, time to live in ns, whether use counts, of each cache."""
+    limiters: dict[str, Keyed] = field(default_factory=dict)
+    limiter_rows: list[list[int]] = field(default_factory=list)
+    coalescers: dict[str, Keyed] = field(default_factory=dict)
+    switches: dict[str, int] = field(default_factory=dict)
+    switch_states: list[int] = field(default_factory=list)
     step_names: list[str] = field(default_factory=list)
     step_rows: dict[str, int] = field(default_factory=dict)
     costs: list[list[float]] = field(default_factory=list)
@@ -51,10 +69,21 @@ class Plant:
     backgrounds: list[Background] = field(default_factory=list)
     _cv_rows: dict[float, int] = field(default_factory=dict)
 
-    def host(self, name: str, cores: int = 1) -> None:
-        """A machine whose cores its processes share, first come first served."""
+    def host(self, name: str, cores: int = 1, discipline: Discipline = "fcfs") -> None:
+        """A machine whose cores its processes share.
+
+        "fcfs": a free core goes to the process that has waited longest, which keeps it until it blocks. "sharing":
+        all are served at the same time, each at an equal part of the cores (processor sharing).
+        """
+        if name in self.host_rows:
+            raise InputError(f"host {name!r} is defined twice")
+        if cores < 1:
+            raise InputError(f"host {name!r}: cores is {cores}; it must be at least 1")
+        if discipline not in DISCIPLINES:
+            raise InputError(f"host {name!r}: discipline is {discipline!r}; allowed: {', '.join(DISCIPLINES)}")
         self.host_rows[name] = len(self.hosts)
         self.hosts.append(cores)
+        self.shared.append(int(discipline == "sharing"))
 
     def fifo(self, group: str, count: int = 1, servers: int = 1, selector: int = c.SEL_FIRST, kind: str = "") -> None:
         """Stations with servers of their own, first come first served."""
@@ -98,6 +127,41 @@ class Plant:
         base = self.groups[of]
         self.groups[group] = Group(base.first + offset, selector, base.size)
 
+    def cache(
+        self, name: str, capacity: int, *, key: Key = "target", ttl_s: float = 0.0, evicts: Eviction = "lru"
+    ) -> None:
+        """A cache of `capacity` entries of one size; an entry expires `ttl_s` after it was stored (0: never).
+
+        A full one evicts the entry that was used ("lru") or stored ("fifo") the longest time ago.
+        """
+        if capacity < 1:
+            raise InputError(f"cache {name!r}: capacity is {capacity}; it must be at least 1")
+        if evicts not in EVICTIONS:
+            raise InputError(f"cache {name!r}: evicts is {evicts!r}; allowed: {', '.join(EVICTIONS)}")
+        self.caches[name] = Keyed(len(self.cache_specs), _key_column(key))
+        self.cache_specs.append((capacity, _ns(ttl_s, "ttl_s"), evicts == "lru"))
+
+    def limiter(self, name: str, rate_per_s: float, burst: int = 1, *, key: Key = "user", keys: int = 1) -> None:
+        """Token buckets, `keys` of them, chosen by the key modulo their number: `rate_per_s` requests in the long run
+        (to a whole number of ns between two) and `burst` at once."""
+        if not (np.isfinite(rate_per_s) and 0 < rate_per_s <= MOST_RATE_PER_S):
+            raise InputError(f"limiter {name!r}: rate_per_s is {rate_per_s}; it must be above 0, at most 1e7")
+        if burst < 1 or keys < 1:
+            raise InputError(f"limiter {name!r}: burst is {burst} and keys is {keys}; both must be at least 1")
+        period = round(1e9 / rate_per_s)
+        first = sum(row[c.B_KEYS] for row in self.limiter_rows)
+        self.limiters[name] = Keyed(len(self.limiter_rows), _key_column(key))
+        self.limiter_rows.append([first, keys, period, (burst - 1) * period, 0])
+
+    def coalescer(self, name: str, *, key: Key = "target") -> None:
+        """Requests for one key wait for the one that is fetching it already."""
+        self.coalescers[name] = Keyed(len(self.coalescers), _key_column(key))
+
+    def switch(self, name: str, *, on: bool = False) -> None:
+        """Something that a control process turns on or off, and paths look at."""
+        self.switches[name] = len(self.switch_states)
+        self.switch_states.append(int(on))
+
     def queue(self, name: str) -> None:
         """A queue of messages."""
         self.queues[name] = len(self.queues)
@@ -128,7 +192,10 @@ class Plant:
 
     def compile(self) -> tuple[Compiler, list[int], list[int]]:
         """The compiler with all rows, the entry of each endpoint and of each background job."""
-        compiler = Compiler(self.step_rows, self.wait_rows, self.groups, self.queues)
+        compiler = Compiler(
+            self.step_rows, self.wait_rows, self.groups, self.queues, self.caches, self.limiters, self.coalescers,
+            self.switches,
+        )  # fmt: skip
         entries = [compiler.request(path) for path in self.endpoints]
         backgrounds = [compiler.background(job.path) for job in self.backgrounds]
         return compiler, entries, backgrounds
@@ -155,6 +222,12 @@ class Plant:
         if name not in self.host_rows:
             raise InputError(f"host {name!r} is not defined; defined: {', '.join(self.host_rows)}")
         return self.host_rows[name]
+
+
+def _key_column(key: str) -> int:
+    if key not in KEYS:
+        raise InputError(f"key is {key!r}; allowed: {', '.join(KEYS)}")
+    return KEYS[key]
 
 
 def _ns(seconds: float, what: str) -> int:

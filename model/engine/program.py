@@ -57,7 +57,11 @@ class Flush:
 
 @dataclass(frozen=True)
 class Acquire:
+    """Take a token of a pool, waiting for one. With `most_waiting`, who finds that many waiting is turned away: the
+    flag is set."""
+
     pool: str
+    most_waiting: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,9 +122,69 @@ class UntilReplayDelay:
     """Sleep until the injected replay delay of the job's standby has passed since its commit."""
 
 
+@dataclass(frozen=True)
+class Fail:
+    """End here with an outcome other than ok: "missing", "timeout" or "rejected"."""
+
+    outcome: str = "rejected"
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """The flag is set where the cache does not hold the job's key."""
+
+    cache: str
+
+
+@dataclass(frozen=True)
+class Store:
+    cache: str
+
+
+@dataclass(frozen=True)
+class Forget:
+    cache: str
+
+
+@dataclass(frozen=True)
+class Admit:
+    """Take a token of a rate limiter; the flag is set where there is none."""
+
+    limiter: str
+
+
+@dataclass(frozen=True)
+class Switch:
+    """The flag is set where a switch is on."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Coalesce:
+    """Who comes first for a key goes through `body`; who comes for it meanwhile waits, and shares the answer."""
+
+    coalescer: str
+    body: Path
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Try `body`, at most `timeout_s` each time (0: without limit) and `retries` more times where it fails or takes too
+    long, waiting `backoff_s` before the first retry and twice as long before each further one.
+
+    A try that took too long goes on, and uses what it uses; nobody waits for it. The flag is set where all have failed.
+    """
+
+    body: Path
+    timeout_s: float = 0.0
+    retries: int = 0
+    backoff_s: float = 0.0
+
+
 Part: TypeAlias = (
     "Serve | Delay | Flush | Acquire | Release | Effect | When | Scatter | Spawn | While | Forever | Put | Get"
-    " | UntilReplayDelay"
+    " | UntilReplayDelay | Fail | Lookup | Store | Forget | Admit | Switch | Coalesce | Attempt"
 )
 Path: TypeAlias = "Sequence[Part]"
 
@@ -171,14 +235,29 @@ class Group:
     """A group commit whose leader releases the others."""
 
 
+@dataclass(frozen=True)
+class Keyed:
+    """A cache, limiter or coalescer: its row, and the column of a job that holds the key."""
+
+    row: int
+    key_column: int
+
+
+OUTCOMES = {"missing": c.OUTCOME_MISSING, "timeout": c.OUTCOME_TIMEOUT, "rejected": c.OUTCOME_REJECTED}
+
+
 @dataclass
 class Compiler:
-    """Turns paths into program rows; `cost_rows`, `tables`, `groups` and `queues` say which row a name stands for."""
+    """Turns paths into program rows; the dictionaries say which row a name stands for."""
 
     cost_rows: dict[str, int]
     tables: dict[str, int]
     groups: dict[str, Group]
     queues: dict[str, int]
+    caches: dict[str, Keyed] = field(default_factory=dict)
+    limiters: dict[str, Keyed] = field(default_factory=dict)
+    coalescers: dict[str, Keyed] = field(default_factory=dict)
+    switches: dict[str, int] = field(default_factory=dict)
     rows: list[list[int]] = field(default_factory=list)
 
     def request(self, path: Path) -> int:
@@ -191,16 +270,34 @@ class Compiler:
 
     def program(self) -> IntArray:
         """The rows, int64 [operations, PROGRAM_COLUMNS]."""
+        if len(self.rows) > c.MOST_OPERATIONS:
+            raise InputError(f"the paths have {len(self.rows)} operations; at most {c.MOST_OPERATIONS} are possible")
         return np.array(self.rows, dtype=np.int64)
+
+    def describe(self, row: int) -> str:
+        """What the operation in a row is, for people."""
+        return self._labels.get(row, "between its steps")
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """What a job does in the rows at which it may stay for a while."""
+        return dict(self._labels)
 
     def _path(self, path: Path, arrival: int, last: int) -> int:
         self._emit(c.OP_START, arrival)
         entry = len(self.rows)
         self._parts(path)
-        self._emit(last)
+        self._end(last)
         if not any(row[0] in (c.OP_SERVE, c.OP_DELAY, c.OP_FLUSH, c.OP_GET) for row in self.rows[entry:]):
             raise InputError("a path must take time somewhere: it has no serve, delay, flush or get")
         return entry
+
+    def _end(self, last: int) -> None:
+        """The last operation of a path or of a body beside it; who fails in it goes there."""
+        for jump in self._failing:
+            self.rows[jump][1] = len(self.rows)
+        self._failing.clear()
+        self._emit(last)
 
     def _emit(self, code: int, a: int = 0, b: int = 0, cost: int = 0, d: int = 0) -> int:
         self.rows.append([code, a, b, cost, d])
@@ -210,17 +307,21 @@ class Compiler:
         for part in parts:
             self._part(part)
 
-    def _part(self, part: Part) -> None:  # noqa: C901, PLR0912  one line per kind of part
+    def _part(self, part: Part) -> None:  # noqa: C901, PLR0912, PLR0915  one line per kind of part
         match part:
             case Serve(step, on):
                 group = self._group(on)
+                self._labels[len(self.rows)] = step
                 self._emit(c.OP_SERVE, group.first, group.selector, self._row(self.cost_rows, step, "step"), group.size)
             case Delay(wait, fixed_ns):
+                self._labels[len(self.rows)] = wait or "delay"
                 self._emit(c.OP_DELAY, self._row(self.tables, wait, "wait") if wait else -1, fixed_ns)
             case Flush():
                 self._flush(part)
-            case Acquire(pool):
-                self._emit(c.OP_ACQUIRE, self._group(pool).first, self._group(pool).selector)
+            case Acquire(pool, most_waiting):
+                self._labels[len(self.rows)] = pool
+                room = 0 if most_waiting is None else most_waiting + 1
+                self._emit(c.OP_ACQUIRE, self._group(pool).first, self._group(pool).selector, room)
             case Release(pool):
                 self._emit(c.OP_RELEASE, self._group(pool).first, self._group(pool).selector)
             case Effect(which, a, b):
@@ -258,6 +359,46 @@ class Compiler:
                 self._emit(c.OP_GET, self._row(self.queues, queue, "queue"))
             case UntilReplayDelay():
                 self._emit(c.OP_UNTIL_STAMP)
+            case Fail(outcome):
+                self._emit(c.OP_FAIL, self._row(OUTCOMES, outcome, "outcome"))
+                self._failing.append(self._emit(c.OP_JUMP))
+            case Lookup(cache):
+                self._keyed(c.OP_LOOKUP, self.caches, cache, "cache")
+            case Store(cache):
+                self._keyed(c.OP_STORE, self.caches, cache, "cache")
+            case Forget(cache):
+                self._keyed(c.OP_FORGET, self.caches, cache, "cache")
+            case Admit(limiter):
+                self._keyed(c.OP_ADMIT, self.limiters, limiter, "limiter")
+            case Switch(name):
+                self._emit(c.OP_SWITCH, self._row(self.switches, name, "switch"))
+            case Coalesce(coalescer, body):
+                self._labels[len(self.rows)] = coalescer
+                self._keyed(c.OP_COALESCE, self.coalescers, coalescer, "coalescer")
+                outer, self._failing = self._failing, []
+                self._parts(body)
+                for jump in self._failing:  # who fails brings that back to those who wait
+                    self.rows[jump][1] = len(self.rows)
+                self._failing = outer
+                self._keyed(c.OP_LAND, self.coalescers, coalescer, "coalescer")
+            case Attempt():
+                self._attempt(part)
+
+    def _keyed(self, code: int, rows: dict[str, Keyed], name: str, kind: str) -> None:
+        if name not in rows:
+            raise InputError(f"{kind} {name!r} is not defined; defined: {', '.join(sorted(rows)) or 'none'}")
+        self._emit(code, rows[name].row, rows[name].key_column)
+
+    def _attempt(self, part: Attempt) -> None:
+        for what, value in (("timeout_s", part.timeout_s), ("backoff_s", part.backoff_s), ("retries", part.retries)):
+            if not (np.isfinite(value) and value >= 0):
+                raise InputError(f"an attempt's {what} is {value}; it must be finite and not negative")
+        self._beside(part.body, c.OP_RETURN)
+        entry = self._beside_entry
+        self._emit(c.OP_START)  # who waits before a retry stands here
+        self._labels[len(self.rows)] = "attempt"
+        top = self._emit(c.OP_ATTEMPT, entry, round(part.timeout_s * 1e9))
+        self._emit(c.OP_RETRY, top, part.retries, round(part.backoff_s * 1e9))
 
     def _flush(self, part: Flush) -> None:
         group, cost = self._group(part.on), self._row(self.cost_rows, part.step, "step")
@@ -265,6 +406,7 @@ class Compiler:
             needs, has = ("needs", "has a leader") if group.led else ("must not have", "has no leader")
             raise InputError(f"flush {part.step!r} {needs} a turn: the group commit {part.on!r} {has}")
         if part.turn is None:
+            self._labels[len(self.rows)] = part.step
             self._emit(c.OP_FLUSH, group.first, group.selector, cost, 1)
             return
         turn = serve(part.turn.step, on=part.turn.on)
@@ -272,6 +414,7 @@ class Compiler:
         jump = self._emit(c.OP_JUMP)
         self._part(turn)
         self.rows[jump][1] = len(self.rows)
+        self._labels[len(self.rows)] = part.step
         row = self._emit(c.OP_FLUSH, group.first, group.selector, cost)
         if part.turn.then_wait:
             self._part(turn)
@@ -279,6 +422,7 @@ class Compiler:
         # Those that are flushed for go on here.
         self.rows[row][4] = len(self.rows) - row
         self._part(turn)
+        self._labels[len(self.rows)] = part.step
         self._emit(c.OP_UNLOCK, group.first, 0, cost)
 
     def _beside(self, body: Path, last: int) -> None:
@@ -286,8 +430,10 @@ class Compiler:
         jump = self._emit(c.OP_JUMP)
         self._beside_entry = len(self.rows)
         entry = self._beside_entry
+        outer, self._failing = self._failing, []
         self._parts(body)
-        self._emit(last)
+        self._end(last)
+        self._failing = outer
         self._beside_entry = entry
         self.rows[jump][1] = len(self.rows)
 
@@ -303,3 +449,5 @@ class Compiler:
         return rows[name]
 
     _beside_entry: int = 0
+    _failing: list[int] = field(default_factory=list)
+    _labels: dict[int, str] = field(default_factory=dict)

@@ -29,6 +29,14 @@ class State(NamedTuple):
     tables: npt.NDArray[np.float64]  # [tables, TABLE_STRIDE]
     keys: IntArray  # [cost rows + tables + 2] random-number keys: by cost row, by table, stalls, stall gaps
     visits: IntArray  # [cost rows, 3] visits, items, residence
+    caches: IntArray  # [caches, CACHE_COLUMNS]
+    slots: IntArray  # [entries of all caches, SLOT_COLUMNS]
+    buckets: IntArray  # [hash buckets of all caches]
+    limiters: IntArray  # [limiters, LIMITER_COLUMNS]
+    allowances: IntArray  # [keys of all limiters] when each token bucket is full again, ns
+    flights: IntArray  # [capacity, FLIGHT_COLUMNS]
+    flight_buckets: IntArray  # [FLIGHT_BUCKETS]
+    switches: IntArray  # [switches] 0 or 1
     todo: IntArray  # [capacity] jobs to go on with at this instant
     arrivals: IntArray  # [4, n] time, endpoint, user, target
     sessions: IntArray  # [4, sessions, requests] endpoint, user, target, think time

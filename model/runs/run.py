@@ -22,7 +22,7 @@ Basis = Literal["sent", "scheduled"]
 LagKind = Literal["delivery", "replica", "outbox"]
 
 NS_PER_S = 1_000_000_000
-OUTCOMES = ("ok", "missing", "http_error", "timeout", "connection_error")
+OUTCOMES = ("ok", "missing", "http_error", "timeout", "connection_error", "rejected")
 """What became of a request; the position is the integer code used in arrays. All but the first are failures."""
 
 

@@ -51,8 +51,19 @@ def test_table_csv_and_plot(tmp_path: Path) -> None:
     assert saved.height == 4
     assert saved["home_timeline_mean_ms"].to_list() == pytest.approx([p["home_timeline_mean_ms"] for p in points])
     assert (tmp_path / "sweep" / "sweep.svg").read_bytes().startswith(b"<?xml")
-    shown = feedtwin("sweep", "baseline", *SMALL, "--over", f"{THRESHOLD}=5,1000").stdout
-    assert "home mean ms" in shown
+
+
+def test_without_a_folder_the_plot_is_in_the_default_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    call = ("sweep", "baseline", *SMALL, "--over", f"{THRESHOLD}=5,1000")
+    outcome = feedtwin(*call)
+    assert "home mean ms" in outcome.stdout
+    assert "out/sweep/sweep.svg" in outcome.stderr
+    assert (tmp_path / "out/sweep/sweep.svg").read_bytes().startswith(b"<?xml")
+    again = feedtwin(*call)
+    assert again.code == 2
+    assert "out/sweep exists" in again.stderr
+    assert feedtwin(*call, "--force").code == 0
 
 
 @pytest.mark.parametrize("values", [[5, 50, 500], ["push", "pull", "hybrid"]])

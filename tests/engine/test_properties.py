@@ -56,8 +56,10 @@ def check_books(plane: DataPlane) -> None:
     assert ((fifo[:, c.S_LENGTH] == 0) | (fifo[:, c.S_BUSY] == fifo[:, c.S_SERVERS])).all(), (
         "a server idles while jobs wait"
     )
-    used = s.hosts[:, c.H_CORES] - s.hosts[:, c.H_FREE]
-    assert ((used >= 0) & (used <= s.hosts[:, c.H_CORES])).all()
+    used = np.where(s.hosts[:, c.H_SHARED] != 0, c.ANY_CORES, s.hosts[:, c.H_CORES]) - s.hosts[:, c.H_FREE]
+    shared = s.hosts[:, c.H_SHARED] != 0
+    assert ((used >= 0) & (shared | (used <= s.hosts[:, c.H_CORES]))).all()
+    assert (used[shared] == s.hosts[shared, c.H_SHARING]).all()
     assert ((s.hosts[:, c.H_HEAD] < 0) | (s.hosts[:, c.H_FREE] == 0)).all(), "a core idles while processes wait for it"
 
 
