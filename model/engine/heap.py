@@ -6,15 +6,26 @@ node's children in one or two cache lines.
 
 from __future__ import annotations
 
+import numpy as np
+
 from model.rng.compiled import inlined
+
+# Unsigned, so that no index can be negative, which would have to be checked at each use.
+_1, _2, _3, _4 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+
+
+@inlined
+def before(heap, i, j):  # type: ignore[no-untyped-def]
+    """Whether row i comes before row j; computed without a branch, since no branch could be predicted."""
+    return (heap[i, 0] < heap[j, 0]) | ((heap[i, 0] == heap[j, 0]) & (heap[i, 1] < heap[j, 1]))
 
 
 @inlined
 def heap_push(heap, size, time, tie, what):  # type: ignore[no-untyped-def]
     """Insert into a heap of `size` rows; the caller increments the size."""
-    i = size
+    i = np.uint64(size)
     while i > 0:
-        parent = (i - 1) >> 2
+        parent = (i - _1) >> _2
         if heap[parent, 0] < time or (heap[parent, 0] == time and heap[parent, 1] <= tie):
             break
         heap[i, 0] = heap[parent, 0]
@@ -29,17 +40,21 @@ def heap_push(heap, size, time, tie, what):  # type: ignore[no-untyped-def]
 @inlined
 def heap_replace_root(heap, size, time, tie, what):  # type: ignore[no-untyped-def]
     """Put a row in place of the root, whose event has been taken, and sift it down."""
-    i = 0
+    i = np.uint64(0)
+    n = np.uint64(size)
     while True:
-        first = 4 * i + 1
-        if first >= size:
+        first = (i << _2) + _1
+        if first + _3 < n:
+            left = first + _1 if before(heap, first + _1, first) else first
+            right = first + _3 if before(heap, first + _3, first + _2) else first + _2
+            least = right if before(heap, right, left) else left
+        elif first < n:
+            least = first
+            for child in range(first + _1, n):
+                if before(heap, child, least):
+                    least = child
+        else:
             break
-        least = first
-        for child in range(first + 1, min(first + 4, size)):
-            if heap[child, 0] < heap[least, 0] or (
-                heap[child, 0] == heap[least, 0] and heap[child, 1] < heap[least, 1]
-            ):
-                least = child
         if time < heap[least, 0] or (time == heap[least, 0] and tie <= heap[least, 1]):
             break
         heap[i, 0] = heap[least, 0]
