@@ -43,7 +43,7 @@ from model.engine.stations import (
     begin_flush, dispatch, enqueue_task, go_on, pop_waiting, push_first, push_waiting, start, visit,
 )  # fmt: skip
 from model.engine.tables import table_value
-from model.rng.compiled import inlined, njit, subroutine
+from model.rng.compiled import inlined, njit, subroutine, unsigned
 from model.rng.philox import u01
 
 MARGIN = 8192
@@ -64,20 +64,21 @@ LOG_STEP = np.int64(c.LOG_STEP)
 def new_job(x, jobs, now):  # type: ignore[no-untyped-def]
     """A cleared row of the job table."""
     job = x[X_JOB_FREE]
-    x[X_JOB_FREE] = jobs[job, J_NEXT]
+    j = unsigned(job)
+    x[X_JOB_FREE] = jobs[j, J_NEXT]
     x[X_JOB_COUNT] += 1
     for column in range(JOB_COLUMNS):
-        jobs[job, column] = 0
-    jobs[job, J_PARENT] = -1
-    jobs[job, J_SESSION] = -1
-    jobs[job, J_SERVER] = -1
-    jobs[job, J_ARRIVED] = now
+        jobs[j, column] = 0
+    jobs[j, J_PARENT] = -1
+    jobs[j, J_SESSION] = -1
+    jobs[j, J_SERVER] = -1
+    jobs[j, J_ARRIVED] = now
     return job
 
 
 @inlined
 def free_job(x, jobs, job):  # type: ignore[no-untyped-def]
-    jobs[job, J_NEXT] = x[X_JOB_FREE]
+    jobs[unsigned(job), J_NEXT] = x[X_JOB_FREE]
     x[X_JOB_FREE] = job
     x[X_JOB_COUNT] -= 1
 
@@ -85,17 +86,18 @@ def free_job(x, jobs, job):  # type: ignore[no-untyped-def]
 @inlined
 def member(jobs, settings, job, first, selector, size):  # type: ignore[no-untyped-def]
     """Which station of a group serves this job."""
+    j = unsigned(job)
     if selector == SEL_FIRST:
         return first
     if selector == SEL_LANE:
-        return first + jobs[job, J_LANE]
+        return first + jobs[j, J_LANE]
     if selector == SEL_SHARD:
-        return first + jobs[job, J_SHARD]
+        return first + jobs[j, J_SHARD]
     if selector == SEL_SERVER:
-        return first + jobs[job, J_SERVER] + 1
+        return first + jobs[j, J_SERVER] + 1
     if selector == SEL_KEY:
-        return first + ((jobs[job, J_USER] * 2654435761) >> 7) % size
-    return first + jobs[job, J_LANE] * settings[SET_SERVERS] + jobs[job, J_SERVER] + 1
+        return first + ((jobs[j, J_USER] * 2654435761) >> 7) % size
+    return first + jobs[j, J_LANE] * settings[SET_SERVERS] + jobs[j, J_SERVER] + 1
 
 
 @subroutine
@@ -126,7 +128,7 @@ def is_traced(settings, entity):  # type: ignore[no-untyped-def]
 @inlined
 def trace(x, jobs, log, job, operation, since, now):  # type: ignore[no-untyped-def]
     """Log how long a traced request was at a step."""
-    if jobs[job, J_TRACED] != 0:
+    if jobs[unsigned(job), J_TRACED] != 0:
         append_log(x, log, LOG_STEP, operation, since, now - since, jobs[job, J_BRANCH])
         log[x[X_LOG] - 1, L_ORDINAL] = jobs[job, J_ENTITY]
 
@@ -134,11 +136,12 @@ def trace(x, jobs, log, job, operation, since, now):  # type: ignore[no-untyped-
 @inlined
 def end_visit(x, jobs, program, visits, log, job, now):  # type: ignore[no-untyped-def]
     """Count a visit that ends."""
-    cost = program[jobs[job, J_PC], 3]
+    j = unsigned(job)
+    cost = unsigned(program[unsigned(jobs[j, J_PC]), 3])
     visits[cost, 0] += 1
-    visits[cost, 1] += jobs[job, J_ITEMS]
-    visits[cost, 2] += now - jobs[job, J_READY]
-    trace(x, jobs, log, job, jobs[job, J_PC], jobs[job, J_READY], now)
+    visits[cost, 1] += jobs[j, J_ITEMS]
+    visits[cost, 2] += now - jobs[j, J_READY]
+    trace(x, jobs, log, job, jobs[j, J_PC], jobs[j, J_READY], now)
 
 
 @subroutine
@@ -247,10 +250,12 @@ def advance(s, until):  # type: ignore[no-untyped-def]
             x[X_HEAP] = -x[X_HEAP]  # the root is now a hole
             if what >= 0:
                 job = what
-                pc = jobs[job, J_PC]
-                if program[pc, 0] == OP_SERVE:
-                    leaving = jobs[job, J_STATION]
-                    host = stations[leaving, S_HOST]
+                j = unsigned(job)
+                pc = jobs[j, J_PC]
+                code = program[unsigned(pc), 0]
+                if code == OP_SERVE:
+                    leaving = jobs[j, J_STATION]
+                    host = stations[unsigned(leaving), S_HOST]
                     if host >= 0 and hosts[host, H_STALL_NS] != jobs[job, J_STALL]:
                         # The core was taken away meanwhile: the rest of the service happens that much later.
                         late = hosts[host, H_STALL_NS] - jobs[job, J_STALL]
@@ -258,11 +263,11 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         schedule(x, heap, now + late, tie_of(jobs[job, J_ENTITY], pc, jobs[job, J_BRANCH]), job)
                         continue
                     end_visit(x, jobs, program, visits, log, job, now)
-                elif program[pc, 0] == OP_START and program[pc, 1] != 0:
+                elif code == OP_START and program[pc, 1] != 0:
                     jobs[job, J_ARRIVED] = now
                     x[X_ARRIVED] += 1
                     x[X_IN_FLIGHT] += 1
-                jobs[job, J_PC] = pc + 1
+                jobs[j, J_PC] = pc + 1
                 todo[0] = job
                 pending = 1
             elif (-1 - what) % EVENT_KINDS == EVENT_SHARE:
@@ -351,13 +356,13 @@ def advance(s, until):  # type: ignore[no-untyped-def]
         done = 0
         turns = 0
         while done < pending:
-            job = todo[done]
+            job = todo[unsigned(done)]
             done += 1
             while True:  # run the job until it waits or ends
-                pc = jobs[job, J_PC]
-                code = program[pc, 0]
-                a = program[pc, 1]
-                b = program[pc, 2]
+                pc = jobs[unsigned(job), J_PC]
+                code = program[unsigned(pc), 0]
+                a = program[unsigned(pc), 1]
+                b = program[unsigned(pc), 2]
                 if code == OP_SERVE:
                     station = member(jobs, settings, job, a, b, program[pc, 4])
                     visit(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now)
@@ -580,7 +585,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 elif code == OP_EXIT:
                     free_job(x, jobs, job)
                     break
-                jobs[job, J_PC] += 1
+                jobs[unsigned(job), J_PC] += 1
             # A message may be there for a worker that waits.
             for q in range(queues.shape[0]):
                 while queues[q, Q_LENGTH] > 0 and queues[q, Q_WAIT_HEAD] >= 0:

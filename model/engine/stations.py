@@ -15,28 +15,29 @@ from model.engine.layout import (
 )  # fmt: skip
 from model.engine.sharing import begin_share
 from model.engine.tables import table_value
-from model.rng.compiled import inlined, subroutine
+from model.rng.compiled import inlined, subroutine, unsigned
 from model.rng.philox import u01
 
 
 @inlined
 def start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, setup):  # type: ignore[no-untyped-def]
     """Begin the service of `job` at `station` after `setup` ns and schedule its end."""
-    pc = jobs[job, J_PC]
-    cost = program[pc, 3]
-    mean = costs[cost, C_BASE_NS] + costs[cost, C_ITEM_NS] * jobs[job, J_ITEMS]
+    j, at = unsigned(job), unsigned(station)
+    pc = jobs[j, J_PC]
+    cost = unsigned(program[unsigned(pc), 3])
+    mean = costs[cost, C_BASE_NS] + costs[cost, C_ITEM_NS] * jobs[j, J_ITEMS]
     table = int(costs[cost, C_TABLE])
     if table >= 0:
-        u = u01(keys[cost], jobs[job, J_ENTITY], jobs[job, J_ATTEMPT], jobs[job, J_BRANCH])
-        mean *= table_value(tables, table, u)
-    if stations[station, S_SLOWDOWN_PPM] != 1_000_000:
-        mean *= stations[station, S_SLOWDOWN_PPM] * 1e-6
+        u = u01(keys[cost], jobs[j, J_ENTITY], jobs[j, J_ATTEMPT], jobs[j, J_BRANCH])
+        mean *= table_value(tables, unsigned(table), u)
+    if stations[at, S_SLOWDOWN_PPM] != 1_000_000:
+        mean *= stations[at, S_SLOWDOWN_PPM] * 1e-6
     service = setup + int(mean + 0.5)
-    host = stations[station, S_HOST]
+    host = stations[at, S_HOST]
     if host >= 0 and hosts[host, H_SLOWDOWN_PPM] != 1_000_000:
         service = int(service * (hosts[host, H_SLOWDOWN_PPM] * 1e-6) + 0.5)
-    stations[station, S_BUSY_NS] += service
-    stations[station, S_VISITS] += 1
+    stations[at, S_BUSY_NS] += service
+    stations[at, S_VISITS] += 1
     end = now + service
     if host >= 0:
         if hosts[host, H_SHARED] != 0:
@@ -44,8 +45,8 @@ def start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station,
             return
         if hosts[host, H_STALL_UNTIL] > now:
             end = hosts[host, H_STALL_UNTIL] + service
-        jobs[job, J_STALL] = hosts[host, H_STALL_NS]
-    schedule(x, heap, end, tie_of(jobs[job, J_ENTITY], pc, jobs[job, J_BRANCH]), job)
+        jobs[j, J_STALL] = hosts[host, H_STALL_NS]
+    schedule(x, heap, end, tie_of(jobs[j, J_ENTITY], pc, jobs[j, J_BRANCH]), job)
 
 
 @inlined
@@ -69,11 +70,13 @@ def enqueue_task(stations, hosts, jobs, host, task):  # type: ignore[no-untyped-
 @inlined
 def pop_waiting(stations, jobs, station):  # type: ignore[no-untyped-def]
     """Take the first job of a station's queue."""
-    job = stations[station, S_HEAD]
-    stations[station, S_HEAD] = jobs[job, J_NEXT]
-    if jobs[job, J_NEXT] < 0:
-        stations[station, S_TAIL] = -1
-    stations[station, S_LENGTH] -= 1
+    at = unsigned(station)
+    job = stations[at, S_HEAD]
+    following = jobs[unsigned(job), J_NEXT]
+    stations[at, S_HEAD] = following
+    if following < 0:
+        stations[at, S_TAIL] = -1
+    stations[at, S_LENGTH] -= 1
     return job
 
 
@@ -128,27 +131,28 @@ def dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host,
 @inlined
 def visit(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now):  # type: ignore[no-untyped-def]
     """A job comes to a station that serves."""
-    jobs[job, J_STATION] = station
-    jobs[job, J_READY] = now
-    kind = stations[station, S_KIND]
+    j, at = unsigned(job), unsigned(station)
+    jobs[j, J_STATION] = station
+    jobs[j, J_READY] = now
+    kind = stations[at, S_KIND]
     if kind == K_FIFO:
-        if stations[station, S_BUSY] < stations[station, S_SERVERS] and stations[station, S_PAUSED] == 0:
-            stations[station, S_BUSY] += 1
+        if stations[at, S_BUSY] < stations[at, S_SERVERS] and stations[at, S_PAUSED] == 0:
+            stations[at, S_BUSY] += 1
             start(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, job, now, ZERO)
         else:
             push_waiting(stations, jobs, station, job)
         return
-    host = stations[station, S_HOST]
+    host = stations[at, S_HOST]
     if kind == K_MULTI:
         enqueue_task(stations, hosts, jobs, host, stations.shape[0] + job)
     else:
         push_waiting(stations, jobs, station, job)
-        if stations[station, S_STATE] != BLOCKED:
+        if stations[at, S_STATE] != BLOCKED:
             return
-        if stations[station, S_PAUSED] != 0:
-            stations[station, S_STATE] = STOPPED
+        if stations[at, S_PAUSED] != 0:
+            stations[at, S_STATE] = STOPPED
             return
-        stations[station, S_STATE] = RUNNABLE
+        stations[at, S_STATE] = RUNNABLE
         enqueue_task(stations, hosts, jobs, host, station)
     dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now)
 
@@ -156,24 +160,25 @@ def visit(x, heap, jobs, stations, hosts, program, costs, tables, keys, station,
 @inlined
 def go_on(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, now):  # type: ignore[no-untyped-def]
     """A station whose job has just left takes the next one."""
-    kind = stations[station, S_KIND]
-    more = stations[station, S_LENGTH] > 0
+    at = unsigned(station)
+    kind = stations[at, S_KIND]
+    more = stations[at, S_LENGTH] > 0
     setup = ZERO
     if kind == K_FIFO:
         # More are busy than there are servers where some have been taken away.
-        spare = stations[station, S_BUSY] > stations[station, S_SERVERS]
-        if not more or stations[station, S_PAUSED] != 0 or spare:
-            stations[station, S_BUSY] -= 1
+        spare = stations[at, S_BUSY] > stations[at, S_SERVERS]
+        if not more or stations[at, S_PAUSED] != 0 or spare:
+            stations[at, S_BUSY] -= 1
             return
-    elif kind == K_LOOP and stations[station, S_PAUSED] == 0 and more:
-        stations[station, S_GATE] -= 1
-        if stations[station, S_GATE] <= 0:
-            stations[station, S_GATE] = stations[station, S_LENGTH]
-            setup = stations[station, S_POLL_NS]
+    elif kind == K_LOOP and stations[at, S_PAUSED] == 0 and more:
+        stations[at, S_GATE] -= 1
+        if stations[at, S_GATE] <= 0:
+            stations[at, S_GATE] = stations[at, S_LENGTH]
+            setup = stations[at, S_POLL_NS]
     else:
         if kind == K_LOOP:
-            stations[station, S_STATE] = STOPPED if more else BLOCKED
-        host = stations[station, S_HOST]
+            stations[at, S_STATE] = STOPPED if more else BLOCKED
+        host = stations[at, S_HOST]
         hosts[host, H_FREE] += 1
         dispatch(x, heap, jobs, stations, hosts, program, costs, tables, keys, host, now)
         return

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model.engine.layout import TABLE_POINTS, TABLE_STRIDE
-from model.rng.compiled import inlined
+from model.rng.compiled import inlined, unsigned
 from model.spec.calibration import Wait
 
 CELLS = TABLE_POINTS - 1
+ONE = np.uint64(1)
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -25,12 +26,12 @@ FloatArray = npt.NDArray[np.float64]
 def table_value(tables, table, u):  # type: ignore[no-untyped-def]
     """The quantile at `u` in (0, 1) of row `table` of `tables` [n, TABLE_STRIDE]."""
     x = u * 1024.0
-    i = int(x)
+    i = unsigned(int(x))
     if i >= 1023:
         left = (1.0 - u) * 1024.0
         return tables[table, 1023] - tables[table, 1025] * math.log(left)
-    f = x - i
-    return tables[table, i] * (1.0 - f) + tables[table, i + 1] * f
+    f = x - np.float64(int(x))
+    return tables[table, i] * (1.0 - f) + tables[table, i + ONE] * f
 
 
 def lognormal_from_mean_cv(mean: float, cv: float) -> FloatArray:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import config
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -112,3 +113,9 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A subroutine that goes into its callers' code; passing the tables would cost more than its work."""
     compiled: Callable[..., Any] = _compiler(forceinline=True, **_MODES)(function)
     return compiled
+
+
+@inlined
+def unsigned(index):  # type: ignore[no-untyped-def]
+    """An index that is known not to be negative: a signed one would be checked for that at each use."""
+    return np.uint64(index)
