@@ -18,7 +18,7 @@ from model.engine.layout import (
     X_EXPECTED, X_HITS, X_LOG, X_MISSES, X_POSTS, X_PRIMARY_READS, X_STALE_READS, X_STANDBY_READS,
 )  # fmt: skip
 from model.policy import sharding
-from model.rng.compiled import subroutine
+from model.rng.compiled import inlined, subroutine
 
 # Effects.
 E_TIMELINE_LOOKUP = 0  # flag: the user's timeline is missing; items: entries read; shard of the timeline
@@ -119,7 +119,7 @@ def choose_page(row, user, pages, page_head, length, hot_offsets, hot_authors, h
     return count
 
 
-@subroutine
+@inlined
 def spread(s, job, which):  # type: ignore[no-untyped-def]
     """Fill `scratch` with the number of items per shard of a scatter."""
     counts = s.scratch
@@ -195,7 +195,7 @@ def move(x, queues, messages, log, source, target, count, now):  # type: ignore[
         append_log(x, log, LOG_OUTBOX, ZERO, now, now - messages[message, M_STAMP], ONE)
 
 
-@subroutine
+@inlined
 def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0915
     """Apply effect `which` of `job` at `now` (ns)."""
     jobs = s.jobs
