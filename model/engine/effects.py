@@ -55,6 +55,7 @@ SPREAD_PAGE = 0  # posts of the page over their shards
 SPREAD_HOT = 1  # pulled followees over their shards
 SPREAD_BATCH = 2  # followers of the current batch over their timelines' shards
 SPREAD_MISSING = 3  # posts of the page without a cached hash
+SPREAD_EACH = 4  # one item on each shard
 
 KEY_POST = sharding.KEY_POST
 LOG_DELIVERY, LOG_OUTBOX, LOG_REPLICA = np.int64(c.LOG_DELIVERY), np.int64(c.LOG_OUTBOX), np.int64(c.LOG_REPLICA)
@@ -123,7 +124,7 @@ def choose_page(row, user, pages, page_head, length, hot_offsets, hot_authors, h
 def spread(s, job, which):  # type: ignore[no-untyped-def]
     """Fill `scratch` with the number of items per shard of a scatter."""
     counts = s.scratch
-    counts[:] = 0
+    counts[:] = 1 if which == SPREAD_EACH else 0
     if which == SPREAD_PAGE or which == SPREAD_MISSING:
         for k in range(s.settings[SET_PAGE]):
             post = s.job_page[job, k]
@@ -133,7 +134,7 @@ def spread(s, job, which):  # type: ignore[no-untyped-def]
         user = s.jobs[job, J_USER]
         for k in range(s.hot_offsets[user], s.hot_offsets[user + 1]):
             counts[s.hot_shard[s.hot_authors[k]]] += 1
-    else:
+    elif which == SPREAD_BATCH:
         author = s.jobs[job, J_USER]
         begin = s.follower_offsets[author] + s.jobs[job, J_CURSOR]
         for k in range(begin, begin + s.jobs[job, J_ITEMS]):

@@ -50,8 +50,8 @@ def heap_replace_root(heap, size, time, tie, what):  # type: ignore[no-untyped-d
             least = right if before(heap, right, left) else left
         elif first < n:
             least = first
-            for child in range(first + _1, n):
-                if before(heap, child, least):
+            for child in (first + _1, first + _2):  # the last node has one to three children
+                if child < n and before(heap, child, least):
                     least = child
         else:
             break
