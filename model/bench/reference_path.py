@@ -72,12 +72,12 @@ def _services(plant: Plant) -> tuple[Path, Path]:
     return tuple(serve(step, on=station) for station, step, _ in VISITS), (delay("network"),)
 
 
-def reference_plant(apis: int = APIS, shards: int = SHARDS) -> Plant:
-    """The path and nothing else."""
+def reference_plant(servers: int = 1) -> Plant:
+    """The path and nothing else, with so many servers at each station."""
     plant = Plant()
     visits, network = _services(plant)
-    plant.fifo("api", apis, selector=c.SEL_KEY)
-    plant.fifo("redis", shards, selector=c.SEL_KEY)
+    plant.fifo("api", APIS, servers=servers, selector=c.SEL_KEY)
+    plant.fifo("redis", SHARDS, servers=servers, selector=c.SEL_KEY)
     plant.endpoints.append([*network, *visits, *network])
     return plant
 

@@ -66,7 +66,7 @@ def run_suite(
         "features": _features(outcomes),
     }
     say("growing platforms")
-    result["scaling"] = scaling(repeats=3, scales=[size for size in SCALES if size <= 1000 * scale])
+    result["scaling"] = scaling(repeats=3, scales=[size for size in SCALES if size <= SCALES[-1] * scale])
     if starts:
         result |= _starts(repeats, say)
     result["repeats"] = repeats

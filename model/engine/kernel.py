@@ -38,6 +38,7 @@ from model.engine.layout import (
     X_EVENTS, X_FAILED, X_FLIGHT_COUNT, X_HEAP, X_IN_FLIGHT, X_JOB_COUNT, X_JOB_FREE, X_LOG, X_MESSAGE_COUNT,
     X_MESSAGE_FREE, X_NOW, X_ORDINAL, X_REJECTED, X_STUCK, X_WATCHED,
 )  # fmt: skip
+from model.engine.prefetch import prefetch
 from model.engine.sharing import end_share, settle
 from model.engine.stations import (
     begin_flush, dispatch, enqueue_task, go_on, pop_waiting, push_first, push_waiting, start, visit,
@@ -247,6 +248,15 @@ def advance(s, until):  # type: ignore[no-untyped-def]
         pending = 0  # jobs in todo
         if next_event <= next_arrival:
             what = heap[0, 2]
+            if x[X_HEAP] > 4:  # one of the root's children will most likely be next
+                following = max(ZERO, heap[1, 2])
+                prefetch(jobs, following, ZERO)
+                following = max(ZERO, heap[2, 2])
+                prefetch(jobs, following, ZERO)
+                following = max(ZERO, heap[3, 2])
+                prefetch(jobs, following, ZERO)
+                following = max(ZERO, heap[4, 2])
+                prefetch(jobs, following, ZERO)
             x[X_HEAP] = -x[X_HEAP]  # the root is now a hole
             if what >= 0:
                 job = what
