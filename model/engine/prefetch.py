@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, config, types
 from numba.extending import intrinsic
 
@@ -23,7 +23,7 @@ def _prefetch(typing_context: Any, table: Any, index: Any, column: Any) -> Any:
         offset = builder.add(builder.mul(builder.extract_value(array.strides, 0), arguments[1]), in_row)
         address = builder.gep(builder.bitcast(array.data, _BYTES), [offset])
         kind = ir.FunctionType(ir.VoidType(), [_BYTES, _INT, _INT, _INT])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
         builder.call(function, [address, FOR_WRITING, KEEP, DATA])
         return context.get_dummy_value()
 
