@@ -219,10 +219,11 @@ class DataPlane:
         self._require(station, "resized", c.K_FIFO, c.K_POOL)
         if servers < 1:
             raise InputError(f"servers of {self.plant.station_names[station]!r} is {servers}; it must be at least 1")
-        self._ensure_room(events=min(servers, int(self.state.stations[station, c.S_LENGTH])))
+        waiting = min(servers, int(self.state.stations[station, c.S_LENGTH]))
+        self._ensure_room(events=waiting)
         s = self.state
         kernel.resize(
-            s.x, s.heap, s.jobs, s.stations, s.hosts, s.program, s.costs, s.tables, s.keys, station, servers,
+            s.x, s.heap, s.jobs, s.stations, s.hosts, s.program, s.costs, s.tables, s.keys, s.log, station, servers,
             self.now_ns,
         )  # fmt: skip
 
@@ -293,6 +294,8 @@ class DataPlane:
             )
         while s.x[c.X_HEAP] + events + kernel.MARGIN > len(s.heap):
             s = s._replace(heap=grown(s.heap, 2 * len(s.heap)))
+        while s.x[c.X_LOG] + events > len(s.log):
+            s = s._replace(log=grown(s.log, 2 * len(s.log)))
         if s.x[c.X_MESSAGE_COUNT] + kernel.MARGIN > len(s.messages):
             old = len(s.messages)
             messages = grown(s.messages, 2 * old)

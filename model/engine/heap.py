@@ -1,4 +1,7 @@
-"""The event list: a 4-ary heap of rows (time, tie, what), ordered by time and then by tie, never by insertion.
+"""The event list: a 4-ary heap of rows (time, tie, what), ordered by time, then by tie, then by `what`.
+
+`what` begins with the number of the event, modulo 2^32: of two that agree in time and tie, the difference of the two
+columns, in wrapping arithmetic, is negative where the first was scheduled first.
 
 LaMarca and Ladner, "The influence of caches on the performance of heaps" (1996): four children to a node keep a
 node's children in one or two cache lines.
@@ -17,12 +20,13 @@ _1, _2, _3, _4 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
 @inlined
 def before(heap, i, j):  # type: ignore[no-untyped-def]
     """Whether row i comes before row j; computed without a branch, since no branch could be predicted."""
-    return (heap[i, 0] < heap[j, 0]) | ((heap[i, 0] == heap[j, 0]) & (heap[i, 1] < heap[j, 1]))
+    first = (heap[i, 1] < heap[j, 1]) | ((heap[i, 1] == heap[j, 1]) & (heap[i, 2] - heap[j, 2] < 0))
+    return (heap[i, 0] < heap[j, 0]) | ((heap[i, 0] == heap[j, 0]) & first)
 
 
 @inlined
 def heap_push(heap, size, time, tie, what):  # type: ignore[no-untyped-def]
-    """Insert into a heap of `size` rows; the caller increments the size."""
+    """Insert the latest event into a heap of `size` rows; the caller increments the size."""
     i = np.uint64(size)
     while i > 0:
         parent = (i - _1) >> _2
@@ -55,7 +59,9 @@ def heap_replace_root(heap, size, time, tie, what):  # type: ignore[no-untyped-d
                     least = child
         else:
             break
-        if time < heap[least, 0] or (time == heap[least, 0] and tie <= heap[least, 1]):
+        if time < heap[least, 0] or (
+            time == heap[least, 0] and (tie < heap[least, 1] or (tie == heap[least, 1] and what - heap[least, 2] < 0))
+        ):
             break
         heap[i, 0] = heap[least, 0]
         heap[i, 1] = heap[least, 1]

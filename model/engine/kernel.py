@@ -17,7 +17,9 @@ from model.engine import layout as c
 from model.engine.caches import forget, look_up, store
 from model.engine.decisions import admitted, full_again_ns
 from model.engine.effects import append_log, effect, spread
-from model.engine.events import LAST_BRANCH, NEVER, ONE, STALL_ENTITY, ZERO, event_code, schedule, tie_of
+from model.engine.events import (
+    LAST_BRANCH, NEVER, ONE, STALL_ENTITY, ZERO, event_code, schedule, tie_of, what_of,
+)  # fmt: skip
 from model.engine.flights import join_flight, land, leave_flight
 from model.engine.heap import heap_pop
 from model.engine.layout import (
@@ -115,6 +117,7 @@ def take_message(x, jobs, messages, queue_row, job):  # type: ignore[no-untyped-
     jobs[job, J_STAMP] = messages[message, M_STAMP]
     jobs[job, J_ATTEMPT] = 0
     jobs[job, J_CURSOR] = 0
+    jobs[job, J_OUTCOME] = OUTCOME_OK
     messages[message, M_NEXT] = x[X_MESSAGE_FREE]
     x[X_MESSAGE_FREE] = message
     x[X_MESSAGE_COUNT] -= 1
@@ -146,11 +149,13 @@ def end_visit(x, jobs, program, visits, log, job, now):  # type: ignore[no-untyp
 
 
 @subroutine
-def release(x, heap, jobs, flights, todo, flight, pending, now):  # type: ignore[no-untyped-def]
+def release(x, heap, jobs, log, flights, todo, flight, pending, now):  # type: ignore[no-untyped-def]
     """Let up to `RELEASED` of those who wait for a landed flight go on; the rest follow in another event of this
     instant. Returns the new length of `todo`."""
     for _ in range(RELEASED):
-        last = jobs[flights[flight, F_HEAD], J_NEXT] < 0
+        job = flights[flight, F_HEAD]
+        last = jobs[job, J_NEXT] < 0
+        trace(x, jobs, log, job, jobs[job, J_PC], jobs[job, J_READY], now)
         todo[pending] = leave_flight(x, jobs, flights, flight)
         pending += 1
         if last:
@@ -171,6 +176,8 @@ def begin_attempt(x, heap, jobs, job, child, entry, limit_ns, now):  # type: ign
     jobs[child, J_PARENT] = job
     jobs[child, J_SESSION] = -1
     jobs[child, J_PC] = entry
+    if jobs[job, J_OUTCOME] > OUTCOME_MISSING:
+        jobs[child, J_OUTCOME] = OUTCOME_OK  # what failed before does not make this one fail
     jobs[job, J_CHILD] = child
     if limit_ns > 0:
         jobs[job, J_DEADLINE] = now + limit_ns
@@ -183,13 +190,20 @@ def end_attempt(jobs, child):  # type: ignore[no-untyped-def]
     """An attempt has ended: the waiting job takes over what it found. Returns it, or -1 where nobody waits any more."""
     job = jobs[child, J_PARENT]
     if job >= 0:
-        for column in (J_OUTCOME, J_SERVER, J_SHARD, J_ITEMS, J_STAMP, J_LSN, J_WROTE, J_CURSOR):
+        for column in (J_OUTCOME, J_SERVER, J_SHARD, J_ITEMS, J_STAMP, J_LSN, J_WROTE, J_CURSOR, J_ATTEMPT):
             jobs[job, column] = jobs[child, column]
         jobs[job, J_FLAG] = 1 if jobs[child, J_OUTCOME] > OUTCOME_MISSING else 0
         jobs[job, J_CHILD] = -1
         jobs[job, J_DEADLINE] = 0
         jobs[job, J_PC] += 1
     return job
+
+
+@subroutine
+def copy_page(pages, job, other):  # type: ignore[no-untyped-def]
+    """The posts that `job` has chosen are those of `other` too."""
+    for k in range(pages.shape[1]):
+        pages[other, k] = pages[job, k]
 
 
 @subroutine
@@ -247,16 +261,13 @@ def advance(s, until):  # type: ignore[no-untyped-def]
         leaving = -1
         pending = 0  # jobs in todo
         if next_event <= next_arrival:
-            what = heap[0, 2]
+            what = what_of(heap[0, 2])
+            tie = heap[0, 1]
             if x[X_HEAP] > 4:  # one of the root's children will most likely be next
-                following = max(ZERO, heap[1, 2])
-                prefetch(jobs, following, ZERO)
-                following = max(ZERO, heap[2, 2])
-                prefetch(jobs, following, ZERO)
-                following = max(ZERO, heap[3, 2])
-                prefetch(jobs, following, ZERO)
-                following = max(ZERO, heap[4, 2])
-                prefetch(jobs, following, ZERO)
+                prefetch(jobs, max(ZERO, what_of(heap[1, 2])), ZERO)
+                prefetch(jobs, max(ZERO, what_of(heap[2, 2])), ZERO)
+                prefetch(jobs, max(ZERO, what_of(heap[3, 2])), ZERO)
+                prefetch(jobs, max(ZERO, what_of(heap[4, 2])), ZERO)
             x[X_HEAP] = -x[X_HEAP]  # the root is now a hole
             if what >= 0:
                 job = what
@@ -290,12 +301,14 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     pending = 1
             elif (-1 - what) % EVENT_KINDS == EVENT_DEADLINE:
                 job = (-1 - what) // EVENT_KINDS
-                if jobs[job, J_DEADLINE] == now:  # else the attempt has ended before, or the row is another's now
+                # Else it has ended before; the row may even be another's now, who gives up at this instant too.
+                mine = tie == tie_of(jobs[job, J_ENTITY], jobs[job, J_PC], jobs[job, J_BRANCH])
+                if jobs[job, J_DEADLINE] == now and mine:
                     give_up(jobs, job)
                     todo[0] = job
                     pending = 1
             elif (-1 - what) % EVENT_KINDS == EVENT_LAND:
-                pending = release(x, heap, jobs, s.flights, todo, (-1 - what) // EVENT_KINDS, pending, now)
+                pending = release(x, heap, jobs, log, s.flights, todo, (-1 - what) // EVENT_KINDS, pending, now)
             elif (-1 - what) % EVENT_KINDS == EVENT_STALL:
                 host = (-1 - what) // EVENT_KINDS
                 hosts[host, H_STALL_COUNT] += 1
@@ -401,7 +414,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         return R_ENDLESS
                     continue
                 elif code == OP_ACQUIRE:
-                    pool = member(jobs, settings, job, a, b, ZERO)
+                    pool = member(jobs, settings, job, a, b, program[pc, 4])
                     if stations[pool, S_BUSY] < stations[pool, S_SERVERS]:
                         stations[pool, S_BUSY] += 1
                         if program[pc, 3] > 0:
@@ -413,7 +426,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         push_waiting(stations, jobs, pool, job)
                         break
                 elif code == OP_RELEASE:
-                    pool = member(jobs, settings, job, a, b, ZERO)
+                    pool = member(jobs, settings, job, a, b, program[pc, 4])
                     if stations[pool, S_LENGTH] > 0 and stations[pool, S_BUSY] <= stations[pool, S_SERVERS]:
                         waiter = pop_waiting(stations, jobs, pool)
                         if program[jobs[waiter, J_PC], 3] > 0:
@@ -534,19 +547,23 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     jobs[job, J_FLAG] = s.switches[a]
                 elif code == OP_COALESCE:
                     if not join_flight(x, jobs, s.flights, s.flight_buckets, a, jobs[job, b], job):
+                        jobs[job, J_READY] = now
                         break
                 elif code == OP_LAND:
                     flight = land(x, jobs, s.flights, s.flight_buckets, a, jobs[job, b], job)
                     if flight >= 0:
-                        pending = release(x, heap, jobs, s.flights, todo, flight, pending, now)
+                        pending = release(x, heap, jobs, log, s.flights, todo, flight, pending, now)
                 elif code == OP_ATTEMPT:
                     child = new_job(x, jobs, now)
                     begin_attempt(x, heap, jobs, job, child, a, b, now)
+                    copy_page(s.job_page, job, child)
                     todo[pending] = child
                     pending += 1
                     break
                 elif code == OP_RETURN:
                     parent = end_attempt(jobs, job)
+                    if parent >= 0:
+                        copy_page(s.job_page, job, parent)
                     free_job(x, jobs, job)
                     if parent >= 0:
                         todo[pending] = parent
@@ -586,11 +603,13 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     log[entry, L_ORDINAL] = jobs[job, J_ENTITY]
                     if jobs[job, J_LSN] > 0:
                         s.session_lsn[jobs[job, J_USER]] = max(s.session_lsn[jobs[job, J_USER]], jobs[job, J_LSN])
-                    session = jobs[job, J_SESSION]
-                    if session < 0:
+                    ordinal = jobs[job, J_SESSION]
+                    if ordinal < 0:
                         free_job(x, jobs, job)
                         break
-                    next_request(x, heap, jobs, s.sessions, s.entry, settings, job, session, now)
+                    session = ordinal // s.sessions.shape[2]
+                    k = ordinal % s.sessions.shape[2] + 1
+                    next_request(x, heap, jobs, s.sessions, s.entry, settings, job, session, k, now)
                     break
                 elif code == OP_EXIT:
                     free_job(x, jobs, job)
@@ -621,9 +640,8 @@ def advance(s, until):  # type: ignore[no-untyped-def]
 
 
 @subroutine
-def next_request(x, heap, jobs, sessions, entry, settings, job, session, now):  # type: ignore[no-untyped-def]
-    """Closed mode: load a session's next request and think before it; past the last one the session ends."""
-    k = jobs[job, J_CURSOR]
+def next_request(x, heap, jobs, sessions, entry, settings, job, session, k, now):  # type: ignore[no-untyped-def]
+    """Closed mode: load a session's request `k` and think before it; past the last one the session ends."""
     entity = session * sessions.shape[2] + k
     if k >= sessions.shape[2]:
         free_job(x, jobs, job)
@@ -637,8 +655,7 @@ def next_request(x, heap, jobs, sessions, entry, settings, job, session, now):  
         jobs[job, column] = 0
     jobs[job, J_PARENT] = -1
     jobs[job, J_SERVER] = -1
-    jobs[job, J_SESSION] = session
-    jobs[job, J_CURSOR] = k + 1
+    jobs[job, J_SESSION] = entity
     jobs[job, J_ENTITY] = entity
     jobs[job, J_ENDPOINT] = endpoint
     jobs[job, J_USER] = sessions[1, session, k]
@@ -653,7 +670,7 @@ def next_request(x, heap, jobs, sessions, entry, settings, job, session, now):  
 @njit
 def open_session(x, heap, jobs, sessions, entry, settings, session):  # type: ignore[no-untyped-def]
     """Closed mode: at time 0 a user comes, thinks and sends the first request."""
-    next_request(x, heap, jobs, sessions, entry, settings, new_job(x, jobs, ZERO), session, ZERO)
+    next_request(x, heap, jobs, sessions, entry, settings, new_job(x, jobs, ZERO), session, ZERO, ZERO)
 
 
 @njit
@@ -676,7 +693,7 @@ def start_stalls(x, heap, key, rate_per_ns, host):  # type: ignore[no-untyped-de
 
 
 @njit
-def resize(x, heap, jobs, stations, hosts, program, costs, tables, keys, station, servers, now):  # type: ignore[no-untyped-def]
+def resize(x, heap, jobs, stations, hosts, program, costs, tables, keys, log, station, servers, now):  # type: ignore[no-untyped-def]
     """A FIFO or a pool has another number of servers from `now` on; who waited for one gets it."""
     stations[station, S_SERVERS] = servers
     while stations[station, S_LENGTH] > 0 and stations[station, S_BUSY] < servers:
@@ -689,6 +706,7 @@ def resize(x, heap, jobs, stations, hosts, program, costs, tables, keys, station
         else:
             if program[jobs[job, J_PC], 3] > 0:
                 jobs[job, J_FLAG] = 0
+            trace(x, jobs, log, job, jobs[job, J_PC], jobs[job, J_READY], now)
             # It stands at its OP_ACQUIRE, and goes on behind it.
             schedule(x, heap, now, tie_of(jobs[job, J_ENTITY], jobs[job, J_PC], jobs[job, J_BRANCH]), job)
 

@@ -243,6 +243,7 @@ class Keyed:
     key_column: int
 
 
+LONGEST_BACKOFF_S = 1e8
 OUTCOMES = {"missing": c.OUTCOME_MISSING, "timeout": c.OUTCOME_TIMEOUT, "rejected": c.OUTCOME_REJECTED}
 
 
@@ -321,9 +322,11 @@ class Compiler:
             case Acquire(pool, most_waiting):
                 self._labels[len(self.rows)] = pool
                 room = 0 if most_waiting is None else most_waiting + 1
-                self._emit(c.OP_ACQUIRE, self._group(pool).first, self._group(pool).selector, room)
+                group = self._group(pool)
+                self._emit(c.OP_ACQUIRE, group.first, group.selector, room, group.size)
             case Release(pool):
-                self._emit(c.OP_RELEASE, self._group(pool).first, self._group(pool).selector)
+                group = self._group(pool)
+                self._emit(c.OP_RELEASE, group.first, group.selector, 0, group.size)
             case Effect(which, a, b):
                 self._emit(c.OP_EFFECT, which, a, b)
             case When(then, otherwise):
@@ -393,6 +396,11 @@ class Compiler:
         for what, value in (("timeout_s", part.timeout_s), ("backoff_s", part.backoff_s), ("retries", part.retries)):
             if not (np.isfinite(value) and value >= 0):
                 raise InputError(f"an attempt's {what} is {value}; it must be finite and not negative")
+        if part.backoff_s * 2.0 ** min(part.retries, 1000) > LONGEST_BACKOFF_S:
+            raise InputError(
+                f"an attempt's backoff_s is {part.backoff_s} and its retries {part.retries}; doubled that often it must"
+                f" not be above {LONGEST_BACKOFF_S:g} s"
+            )
         self._beside(part.body, c.OP_RETURN)
         entry = self._beside_entry
         self._emit(c.OP_START)  # who waits before a retry stands here

@@ -13,7 +13,7 @@ import numpy as np
 from model.engine.events import NEVER, SHARE_ENTITY, ZERO, event_code, schedule, tie_of
 from model.engine.layout import (
     EVENT_SHARE, H_CORES, H_EVENT, H_ROOT, H_SERVED, H_SHARING, H_SINCE, J_BRANCH, J_ENTITY, J_FINISH, J_NEXT, J_PC,
-    J_RIGHT, SHARE_BITS,
+    J_RIGHT, J_STALL, SHARE_BITS, X_SCHEDULED,
 )  # fmt: skip
 from model.rng.compiled import subroutine
 
@@ -62,6 +62,8 @@ def begin_share(x, heap, jobs, hosts, host, job, service, now):  # type: ignore[
     """A service of length `service` ns begins on a shared host."""
     settle(hosts, host, now)
     jobs[job, J_FINISH] = hosts[host, H_SERVED] + (service << SHARE_BITS)
+    jobs[job, J_STALL] = x[X_SCHEDULED]
+    x[X_SCHEDULED] += 1
     jobs[job, J_NEXT] = -1
     jobs[job, J_RIGHT] = -1
     hosts[host, H_ROOT] = meld(jobs, hosts[host, H_ROOT], job)
@@ -113,4 +115,5 @@ def _later(jobs, a, b):  # type: ignore[no-untyped-def]
     if jobs[a, J_FINISH] != jobs[b, J_FINISH]:
         return jobs[a, J_FINISH] > jobs[b, J_FINISH]
     first = tie_of(jobs[a, J_ENTITY], jobs[a, J_PC], jobs[a, J_BRANCH])
-    return first > tie_of(jobs[b, J_ENTITY], jobs[b, J_PC], jobs[b, J_BRANCH])
+    second = tie_of(jobs[b, J_ENTITY], jobs[b, J_PC], jobs[b, J_BRANCH])
+    return first > second or (first == second and jobs[a, J_STALL] > jobs[b, J_STALL])

@@ -36,10 +36,15 @@ class Recorded:
 
     def log(self, kind: int) -> IntArray:
         """What has been logged of one kind so far, in order of time."""
-        self.plane.drain()
-        rows: IntArray = np.concatenate([np.zeros((0, c.LOG_COLUMNS), np.int64), *self._parts])
+        rows = self.rows()
         chosen: IntArray = rows[rows[:, c.L_KIND] == kind]
         return chosen
+
+    def rows(self) -> IntArray:
+        """All that has been logged so far, in order."""
+        self.plane.drain()
+        rows: IntArray = np.concatenate([np.zeros((0, c.LOG_COLUMNS), np.int64), *self._parts])
+        return rows
 
 
 def recorded(build: Build, arrivals: Sequence[tuple[int, int]], seed: int = 1, **options: Any) -> Recorded:
