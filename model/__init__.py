@@ -16,18 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from model.analysis.compare import compare
+    from model.engine.plant import Plant
     from model.platform import simulate
+    from model.platform.custom import simulate_plant
     from model.runs import Run
     from model.spec import Calibration, Scenario
+    from model.workload.open_load import OpenLoad
 
-__all__ = ["Calibration", "Run", "Scenario", "compare", "simulate"]
+__all__ = ["Calibration", "OpenLoad", "Plant", "Run", "Scenario", "compare", "simulate", "simulate_plant"]
 
 _HOMES = {
     "Calibration": "model.spec",
+    "OpenLoad": "model.workload.open_load",
+    "Plant": "model.engine.plant",
     "Run": "model.runs",
     "Scenario": "model.spec",
     "compare": "model.analysis.compare",
     "simulate": "model.platform",
+    "simulate_plant": "model.platform.custom",
 }
 
 

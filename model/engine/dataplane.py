@@ -83,7 +83,7 @@ class DataPlane:
         capacity: int = 2 * kernel.MARGIN,
     ) -> None:
         self.plant = plant
-        self._compiler, entries, backgrounds = plant.compile()
+        self._compiler, entries, backgrounds, self._jobs = plant.compile()
         self._blocks = blocks or iter(())
         self._queue_names = {row: name for name, row in plant.queues.items()}
         self._on_log = on_log or (lambda rows: None)
@@ -149,7 +149,7 @@ class DataPlane:
             self._start_stalls(stalls[0], plant.wait_rows[stalls[1]], steps + tables)
         s = self.state
         for job, entry in zip(plant.backgrounds, backgrounds, strict=True):
-            kernel.spawn_background(s.x, s.heap, s.jobs, entry, job.lane, job.server)
+            kernel.spawn_background(s.x, s.heap, s.jobs, entry, job.lane, job.server, 0)
         if sessions is not None:
             for session in range(session_table.shape[1]):
                 self._ensure_room()
@@ -204,6 +204,27 @@ class DataPlane:
     def watch(self, queue: str, above: int) -> None:
         """Stop `advance` at the event after which more than `above` messages stand in a queue; once."""
         self.state.queues[self.plant.queues[queue], c.Q_WATCH] = above
+
+    def start(self, job: str, *, lane: int = 0, server: int = -1) -> None:
+        """Begin the plant's job of that name now."""
+        if job not in self._jobs:
+            raise InputError(f"job {job!r} is not defined; defined: {', '.join(self._jobs) or 'none'}")
+        self._ensure_room()
+        s = self.state
+        kernel.spawn_background(s.x, s.heap, s.jobs, self._jobs[job], lane, server, self.now_ns)
+
+    def flush_cache(self, cache: str) -> None:
+        """Empty a cache: what it held is missing from now on."""
+        if cache not in self.plant.caches:
+            raise InputError(f"cache {cache!r} is not defined; defined: {', '.join(self.plant.caches) or 'none'}")
+        row = self.plant.caches[cache].row
+        s, own = self.state, self.state.caches[row]
+        empty, slots, buckets = cache_tables([self.plant.cache_specs[row]])
+        first, capacity, begin, size = own[c.CA_FIRST], own[c.CA_CAPACITY], own[c.CA_BUCKETS], own[c.CA_MASK] + 1
+        slots[:-1, c.V_CHAIN] += first
+        s.slots[first : first + capacity] = slots
+        s.buckets[begin : begin + size] = buckets[:size]
+        own[[c.CA_NEWEST, c.CA_OLDEST, c.CA_FREE, c.CA_COUNT]] = -1, -1, empty[0, c.CA_FREE] + first, 0
 
     def switch(self, name: str, on: bool) -> None:
         """Turn a switch that paths look at on or off."""

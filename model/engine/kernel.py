@@ -674,15 +674,15 @@ def open_session(x, heap, jobs, sessions, entry, settings, session):  # type: ig
 
 
 @njit
-def spawn_background(x, heap, jobs, pc, lane, server):  # type: ignore[no-untyped-def]
-    """Start a background loop (relay, worker, poll) at operation `pc`, at time 0."""
-    job = new_job(x, jobs, ZERO)
+def spawn_background(x, heap, jobs, pc, lane, server, now):  # type: ignore[no-untyped-def]
+    """Start a job of its own (a relay, a worker, a refresh) at operation `pc`, at time `now`."""
+    job = new_job(x, jobs, now)
     x[X_ENTITY] += 1
     jobs[job, J_ENTITY] = x[X_ENTITY]
     jobs[job, J_PC] = pc - 1
     jobs[job, J_LANE] = lane
     jobs[job, J_SERVER] = server
-    schedule(x, heap, ZERO, tie_of(x[X_ENTITY], pc - 1, ZERO), job)
+    schedule(x, heap, now, tie_of(x[X_ENTITY], pc - 1, ZERO), job)
 
 
 @njit

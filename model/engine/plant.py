@@ -66,7 +66,11 @@ class Plant:
     wait_rows: dict[str, int] = field(default_factory=dict)
     tables: list[FloatArray] = field(default_factory=list)
     endpoints: list[Path] = field(default_factory=list)
+    endpoint_names: list[str] = field(default_factory=list)
+    """Of those endpoints that have one; the others are endpoint0, endpoint1, ..."""
     backgrounds: list[Background] = field(default_factory=list)
+    jobs: dict[str, Path] = field(default_factory=dict)
+    """What a control process starts: a refresh, a repair."""
     _cv_rows: dict[float, int] = field(default_factory=dict)
 
     def host(self, name: str, cores: int = 1, discipline: Discipline = "fcfs") -> None:
@@ -162,6 +166,22 @@ class Plant:
         self.switches[name] = len(self.switch_states)
         self.switch_states.append(int(on))
 
+    def endpoint(self, name: str, path: Path) -> None:
+        """What requests of one kind go through; another path for a name that is there replaces it."""
+        if name in self.endpoint_names:
+            self.endpoints[self.endpoint_names.index(name)] = path
+            return
+        if len(self.endpoint_names) != len(self.endpoints):
+            raise InputError(f"endpoint {name!r}: {len(self.endpoints)} endpoints are there that have no name")
+        self.endpoint_names.append(name)
+        self.endpoints.append(path)
+
+    def job(self, name: str, path: Path) -> None:
+        """Work that begins when a control process says so (`Running.start`), and that no client waits for."""
+        if name in self.jobs:
+            raise InputError(f"job {name!r} is defined twice")
+        self.jobs[name] = path
+
     def queue(self, name: str) -> None:
         """A queue of messages."""
         self.queues[name] = len(self.queues)
@@ -190,15 +210,16 @@ class Plant:
         self.wait_names.append(name)
         self.tables.append(table_ns)
 
-    def compile(self) -> tuple[Compiler, list[int], list[int]]:
-        """The compiler with all rows, the entry of each endpoint and of each background job."""
+    def compile(self) -> tuple[Compiler, list[int], list[int], dict[str, int]]:
+        """The compiler with all rows, the entry of each endpoint, of each background job and of each job by name."""
         compiler = Compiler(
             self.step_rows, self.wait_rows, self.groups, self.queues, self.caches, self.limiters, self.coalescers,
             self.switches,
         )  # fmt: skip
         entries = [compiler.request(path) for path in self.endpoints]
         backgrounds = [compiler.background(job.path) for job in self.backgrounds]
-        return compiler, entries, backgrounds
+        jobs = {name: compiler.background(path) for name, path in self.jobs.items()}
+        return compiler, entries, backgrounds, jobs
 
     def stations_of(self, kind: str) -> list[int]:
         """Rows of the stations that are processes of this kind."""
