@@ -21,6 +21,14 @@ BACKGROUND_ENTITY = 1 << 40
 """Entities of background jobs start here, above every request ordinal."""
 
 
+TRACED = 1_000
+
+
+def trace_mask(expected_requests: float) -> int:
+    """The setting SET_TRACE_MASK by which 500 to 1000 requests are traced, evenly spread; all where there are fewer."""
+    return (1 << max(0, int(np.ceil(np.log2(max(expected_requests, 1) / TRACED))))) - 1
+
+
 class ArrivalBlock(Protocol):
     """Some consecutive requests of a Schedule, in order of time."""
 

@@ -12,7 +12,7 @@ import polars as pl
 import simpy
 
 from model.engine import layout as c
-from model.engine.dataplane import DataPlane
+from model.engine.dataplane import DataPlane, trace_mask
 from model.engine.environment import NS_PER_S, Environment
 from model.engine.plant import Plant
 from model.engine.running import Running
@@ -25,8 +25,6 @@ from model.workload.open_load import OpenLoad
 SAMPLE_INTERVAL_S = 0.25
 DRAIN_LIMIT_S = 30.0
 """How long after the last arrival the run waits for requests under way."""
-TRACED = 1_000
-"""About so many requests are traced, evenly spread."""
 Process = Callable[[Environment, Running], Generator[simpy.Event, Any, Any]]
 IntArray = npt.NDArray[np.int64]
 
@@ -102,14 +100,14 @@ def simulate_plant(
     if not 0 <= warmup_s < duration_s:
         raise InputError(f"warmup_s is {warmup_s} and duration_s {duration_s}; it must be shorter, and not negative")
     names = [*plant.endpoint_names, *(f"endpoint{i}" for i in range(len(plant.endpoint_names), len(plant.endpoints)))]
-    stride = _stride(sum(load.rates_per_s.values()) * duration_s)
+    expected = sum(load.rates_per_s.values()) * duration_s
     recorder = _Recorder(len(names), round(warmup_s * NS_PER_S))
     plane = DataPlane(
         plant,
         seed,
         blocks=load.blocks(names, seed, duration_s),
         on_log=recorder.take,
-        settings={c.SET_TIMEOUT_NS: round(time_limit_s * NS_PER_S), c.SET_TRACE_MASK: stride - 1},
+        settings={c.SET_TIMEOUT_NS: round(time_limit_s * NS_PER_S), c.SET_TRACE_MASK: trace_mask(expected)},
     )
     platform = Running(plane)
     env = Environment(plane)
@@ -134,11 +132,6 @@ def simulate_plant(
         events=plane.scalar(c.X_EVENTS),
         unfinished=platform.in_flight,
     )
-
-
-def _stride(expected: float) -> int:
-    """A power of two: every so many requests one is traced."""
-    return 1 << max(0, int(np.ceil(np.log2(max(expected, 1) / TRACED))))
 
 
 class _Recorder:

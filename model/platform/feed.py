@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.engine import layout as c
+from model.engine.dataplane import trace_mask
 from model.engine.plant import Background, Plant
 from model.engine.program import Forever, delay, serve
 from model.engine.tables import constant, exponential_from_mean, from_wait
@@ -115,5 +116,6 @@ def settings(scenario: Scenario) -> dict[int, int]:
         c.SET_PAGE: policies.page_size,
         c.SET_ROUTING: ROUTING_CODES[policies.replica_routing],
         c.SET_STANDBYS: platform.postgres.standbys,
+        c.SET_TRACE_MASK: trace_mask(scenario.workload.rate_per_s * scenario.duration_s),
         c.SET_HORIZON_NS: int(np.rint(scenario.duration_s * 1e9)),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +137,7 @@ def simulate(
     _drain(env, platform)
     plane.drain()
     recorder.finish(scenario.duration_s)
+    recorder.trace(plane.labels)
     _collect(builder, plane, calibration)
     validity = _validity(platform)
     return builder.build(
@@ -185,6 +186,7 @@ class _Recorder:
     def __init__(self, builder: RunBuilder) -> None:
         self.builder = builder
         self._replayed: list[IntArray] = []
+        self._traced: list[IntArray] = []
 
     def take(self, rows: IntArray) -> None:
         requests = rows[rows[:, c.L_KIND] == c.LOG_REQUEST]
@@ -198,6 +200,14 @@ class _Recorder:
             self.builder.add_lags(kind, "", part[:, c.L_TIME], part[:, c.L_VALUE], part[:, c.L_WEIGHT])  # type: ignore[arg-type]
         replica = rows[rows[:, c.L_KIND] == c.LOG_REPLICA]
         self._replayed.append(replica[:, [c.L_LABEL, c.L_TIME, c.L_VALUE]])
+        self._traced.append(rows[rows[:, c.L_KIND] == c.LOG_STEP])
+
+    def trace(self, labels: Mapping[int, str]) -> None:
+        """The steps of traced requests; `labels` names the operations."""
+        rows = np.concatenate([np.zeros((0, c.LOG_COLUMNS), np.int64), *self._traced])
+        steps = [labels[row] for row in rows[:, c.L_LABEL].tolist()]
+        columns = (rows[:, column] for column in (c.L_WEIGHT, c.L_TIME, c.L_VALUE))
+        self.builder.add_traces(rows[:, c.L_ORDINAL], steps, *columns)
 
     def finish(self, duration_s: float) -> None:
         """Replica lag as the load test reads it: at regular instants, how long until the newest commit is visible."""

@@ -53,6 +53,7 @@ class RunBuilder:
         self._gauges: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
         self._steps: dict[tuple[str, str], list[int]] = {}
         self._sample = _Sample(sample_limit)
+        self._traces: list[pl.DataFrame] = []
         self._next_ordinal = 0
 
     def add_requests(
@@ -174,6 +175,21 @@ class RunBuilder:
         for position, value in enumerate((visits, items, residence_ns)):
             sums[position] += int(value)
 
+    def add_traces(
+        self,
+        ordinal: npt.ArrayLike,
+        step: list[str],
+        branch: npt.ArrayLike,
+        begin_ns: npt.ArrayLike,
+        residence_ns: npt.ArrayLike,
+    ) -> None:
+        """Where single requests were: one row per visit, in any order."""
+        columns = {
+            "ordinal": _ints(ordinal), "step": step, "branch": _ints(branch),
+            "begin_s": _ints(begin_ns) / NS_PER_S, "residence_s": _ints(residence_ns) / NS_PER_S,
+        }  # fmt: skip
+        self._traces.append(pl.DataFrame(columns, schema=dict(TABLES["traces"].columns)))
+
     def build(self, provenance: Mapping[str, Any], validity: Validity | None = None) -> Run:
         """The Run of everything added so far."""
         tables = {
@@ -183,6 +199,7 @@ class RunBuilder:
             "gauges": self._gauges_table(),
             "steps": _frame("steps", [(*key, *sums) for key, sums in self._steps.items()]),
             "requests": self._sample.table(),
+            "traces": pl.concat([TABLES["traces"].empty(), *self._traces]),
         }
         tables = {name: TABLES[name].canonical(table) for name, table in tables.items()}
         return Run(

@@ -40,7 +40,8 @@ class Run:
 
     Tables (polars, see `model.runs.tables` for the columns): `latency` and `lags` are histograms per window (bucket
     numbers as in `model.runs.histogram`), `totals` counts requests per endpoint and window, `gauges` are samples over
-    time, `steps` what each process did, `requests` a thinned sample of single requests. A window is `window_s`
+    time, `steps` what each process did, `requests` a thinned sample of single requests, `traces` where about a thousand
+    of them were, step by step, and for how long. A window is `window_s`
     seconds long and a request belongs to the one in which it was *sent*, relative to the schedule's start (in
     `totals`, `finished` alone is counted in the window of the answer). Windows that begin before
     ``scenario.warmup_s`` are kept, but not scored.
@@ -59,6 +60,7 @@ class Run:
     gauges: pl.DataFrame
     steps: pl.DataFrame
     requests: pl.DataFrame
+    traces: pl.DataFrame
     duration_s: float
     window_s: float = 1.0
 

@@ -15,7 +15,7 @@ from model.runs.run import Run, Validity
 from model.runs.tables import TABLES
 from model.spec import InputError, Scenario
 
-RUN_VERSION = 1
+RUN_VERSION = 2
 HEADER = "run.json"
 
 

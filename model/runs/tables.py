@@ -75,6 +75,10 @@ TABLES: dict[str, Table] = {
         ),
         ("ordinal",),
     ),
+    "traces": Table(
+        _columns(ordinal=pl.Int64, step=pl.String, branch=pl.Int64, begin_s=pl.Float64, residence_s=pl.Float64),
+        ("ordinal", "begin_s", "branch", "step", "residence_s"),
+    ),
 }
 
 

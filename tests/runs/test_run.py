@@ -224,7 +224,7 @@ def test_loading_names_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 99}, "version is 99; this feedtwin reads version 1"),
+        ({"version": 99}, "version is 99; this feedtwin reads version 2"),
         ({"scenario": {"name": "x", "duration_s": -1}}, r"scenario.duration_s cannot be read"),
         ({"counters": None, "duration_s": "long"}, "damaged"),
         ({"kind": "dream"}, "kind is 'dream'"),
