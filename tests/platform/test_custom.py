@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -96,6 +99,15 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(run: PlantRun) ->
     assert again.traces.equals(run.traces)
     assert again.latency().sum_ns == run.latency().sum_ns
     assert simulate_plant(shop(), LOAD, duration_s=40, warmup_s=5, seed=4).latency().sum_ns != run.latency().sum_ns
+
+
+def test_the_example_of_the_docs_runs_as_it_stands() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "custom-platforms.md").read_text(encoding="utf-8")
+    lines = page.split("## A platform in a few lines\n")[1].splitlines()
+    code = textwrap.dedent("\n".join(itertools.takewhile(lambda line: not line or line.startswith("    "), lines)))
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102  our own page
+    assert names["run"].count("ok", "browse") > 20_000
 
 
 def queue(servers: int = 1) -> Plant:
