@@ -64,12 +64,19 @@ LOG_STEP = np.int64(c.LOG_STEP)
 
 
 @inlined
+def take_row(x, jobs):  # type: ignore[no-untyped-def]
+    """A row of the job table, as its last owner left it."""
+    job = x[X_JOB_FREE]
+    x[X_JOB_FREE] = jobs[unsigned(job), J_NEXT]
+    x[X_JOB_COUNT] += 1
+    return job
+
+
+@inlined
 def new_job(x, jobs, now):  # type: ignore[no-untyped-def]
     """A cleared row of the job table."""
-    job = x[X_JOB_FREE]
+    job = take_row(x, jobs)
     j = unsigned(job)
-    x[X_JOB_FREE] = jobs[j, J_NEXT]
-    x[X_JOB_COUNT] += 1
     for column in range(JOB_COLUMNS):
         jobs[j, column] = 0
     jobs[j, J_PARENT] = -1
@@ -77,6 +84,16 @@ def new_job(x, jobs, now):  # type: ignore[no-untyped-def]
     jobs[j, J_SERVER] = -1
     jobs[j, J_ARRIVED] = now
     return job
+
+
+@inlined
+def copy_of(x, jobs, job):  # type: ignore[no-untyped-def]
+    """A row of the job table that is like another."""
+    child = take_row(x, jobs)
+    j, k = unsigned(job), unsigned(child)
+    for column in range(JOB_COLUMNS):
+        jobs[k, column] = jobs[j, column]
+    return child
 
 
 @inlined
@@ -169,8 +186,6 @@ def release(x, heap, jobs, log, flights, todo, flight, pending, now):  # type: i
 @subroutine
 def begin_attempt(x, heap, jobs, job, child, entry, limit_ns, now):  # type: ignore[no-untyped-def]
     """A job of its own tries what the waiting job wants; its branch says which try it is."""
-    for column in range(JOB_COLUMNS):
-        jobs[child, column] = jobs[job, column]
     jobs[child, J_BRANCH] += jobs[job, J_TRIES] << TRY_BITS
     jobs[child, J_TRIES] = 0
     jobs[child, J_PARENT] = job
@@ -464,9 +479,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         items = s.scratch[shard]
                         if items == 0:
                             continue
-                        child = new_job(x, jobs, now)
-                        for column in range(JOB_COLUMNS):
-                            jobs[child, column] = jobs[job, column]
+                        child = copy_of(x, jobs, job)
                         branches += 1
                         jobs[child, J_BRANCH] += branches
                         jobs[child, J_PARENT] = job
@@ -489,9 +502,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     break
                 elif code == OP_SPAWN:
                     for ordinal in range(b):
-                        child = new_job(x, jobs, now)
-                        for column in range(JOB_COLUMNS):
-                            jobs[child, column] = jobs[job, column]
+                        child = copy_of(x, jobs, job)
                         jobs[child, J_PARENT] = -1
                         # Beside the parent, whose branch is 0, each draws for itself.
                         jobs[child, J_BRANCH] += ordinal + 1
@@ -554,7 +565,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     if flight >= 0:
                         pending = release(x, heap, jobs, log, s.flights, todo, flight, pending, now)
                 elif code == OP_ATTEMPT:
-                    child = new_job(x, jobs, now)
+                    child = copy_of(x, jobs, job)
                     begin_attempt(x, heap, jobs, job, child, a, b, now)
                     copy_page(s.job_page, job, child)
                     todo[pending] = child
