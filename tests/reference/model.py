@@ -427,15 +427,15 @@ class Reference:
     def _coalesce(self, job: Job, name: str, node: Node) -> Running:
         key = (name, self._key(job, name, "coalescer"))
         if key in self.flights:
-            me = Passenger(job, self.clock.now_ns, simpy.Event(self.clock))
+            me = Passenger(job, node.places[0], self.clock.now_ns, simpy.Event(self.clock))
             self.flights[key].append(me)
             yield me.landed
             return
         self.flights[key] = deque()
         yield from self._ending(job, node.bodies[0])
-        self._land(job, self.flights.pop(key), name, node.places[0], job.child(0))
+        self._land(self.flights.pop(key), name, job.child(0))
 
-    def _land(self, job: Job, waiting: deque[Passenger], name: str, place: int, answer: Job) -> None:
+    def _land(self, waiting: deque[Passenger], name: str, answer: Job) -> None:
         """Those who wait go on with what was brought."""
         for _ in range(min(RELEASED, len(waiting))):
             passenger = waiting.popleft()
@@ -444,8 +444,8 @@ class Reference:
             self._trace(other, name, passenger.since_ns, self.clock.now_ns)
             passenger.landed.succeed()
         if waiting:
-            tie = (waiting[0].job.entity, place, LAST_BRANCH)
-            self.clock.at(self.clock.now_ns, tie, lambda: self._land(job, waiting, name, place, answer))
+            tie = (waiting[0].job.entity, waiting[0].place, LAST_BRANCH)
+            self.clock.at(self.clock.now_ns, tie, lambda: self._land(waiting, name, answer))
 
     def _attempt(self, job: Job, part: Attempt, node: Node) -> Running:
         limit_ns, backoff_ns = round(part.timeout_s * 1e9), round(part.backoff_s * 1e9)
