@@ -112,14 +112,20 @@ def nested(inner: st.SearchStrategy[Path]) -> st.SearchStrategy[Path]:
 
 
 def paths(leaves: st.SearchStrategy[Path], size: int) -> st.SearchStrategy[Path]:
-    """Sequences of parts, some of which contain sequences."""
+    """Sequences of parts, half of which contain sequences, up to three deep."""
 
-    def sequence(parts: st.SearchStrategy[Path]) -> st.SearchStrategy[Path]:
-        return st.lists(parts, max_size=size).map(lambda each: tuple(part for some in each for part in some))
+    def sequence(parts: st.SearchStrategy[Path], longest: int) -> st.SearchStrategy[Path]:
+        lists = st.lists(parts, min_size=1, max_size=longest)
+        return lists.map(lambda each: tuple(part for some in each for part in some))
 
-    return sequence(st.recursive(leaves, lambda inner: nested(sequence(inner)), max_leaves=6))
+    parts = leaves
+    for _ in range(DEEPEST):
+        inner = sequence(parts, 2)
+        parts = st.booleans().flatmap(lambda deeper, inner=inner: nested(inner) if deeper else leaves)
+    return sequence(parts, size)
 
 
+DEEPEST = 3
 REQUEST_PATHS = paths(st.one_of(*LEAVES, one(Put("messages"))), 4)
 WORKER_PATHS = paths(st.one_of(*LEAVES), 3)
 
@@ -235,12 +241,13 @@ def drawn_platforms(draw: st.DrawFn) -> Drawn:
     variations = st.just(0.0) if on_grid else st.sampled_from([0.0, 0.5, 2.0])
     bases = st.integers(0, 6).map(lambda n: 50 * n) if on_grid else st.integers(0, 300)
     endpoints = draw(st.lists(REQUEST_PATHS, min_size=1, max_size=3))
-    request = st.tuples(
-        st.integers(0, 400 // grid), st.integers(0, len(endpoints) - 1), st.integers(0, USERS - 1),
-        st.integers(1, POSTS - 1),
-    )  # fmt: skip
-    wishes = draw(st.lists(request, min_size=1, max_size=40))
-    times = np.cumsum([wish[0] for wish in wishes]) * grid
+    count, longest_gap_ns = draw(st.sampled_from([3, 10, 40])), draw(st.sampled_from([0, 100, 400, 1000]))
+    random = np.random.Generator(np.random.Philox(draw(st.integers(0, 2**32))))
+    times = np.cumsum(random.integers(0, longest_gap_ns // grid, count, endpoint=True)) * grid
+    wishes = np.stack([
+        times, random.integers(0, len(endpoints), count), random.integers(0, USERS, count),
+        random.integers(1, POSTS, count),
+    ])  # fmt: skip
     action = st.tuples(
         st.integers(0, 100).map(lambda n: 50 * n), st.sampled_from(ACTIONS), st.integers(0, 11), st.integers(0, 3)
     )
@@ -260,9 +267,9 @@ def drawn_platforms(draw: st.DrawFn) -> Drawn:
         endpoints=tuple(endpoints),
         worker=draw(WORKER_PATHS),
         workers=draw(st.integers(1, 2)),
-        requests=tuple((int(t), *wish[1:]) for t, wish in zip(times, wishes, strict=True)),
+        requests=tuple(tuple(wish) for wish in wishes.T.tolist()),
         sessions=draw(st.sampled_from([False, False, False, True])),
-        actions=tuple(sorted(draw(st.lists(action, max_size=8)))),
+        actions=tuple(sorted(draw(st.one_of(st.just([]), st.lists(action, max_size=10))))),
         timeout_ns=draw(st.sampled_from([0, 0, 1000])),
         replay_delay_ns=draw(st.sampled_from([0, 250])),
         stalls=draw(st.sampled_from([False, False, True])),
