@@ -19,7 +19,7 @@ from model.engine.program import (
 )  # fmt: skip
 from model.engine.tables import constant, exponential_from_mean, lognormal_from_mean_cv
 from tests.reference.compared import Platform, Request, assert_agree
-from tests.reference.model import Reference
+from tests.reference.model import TRY_BRANCHES, Reference
 
 NS = 1e-9
 GRID_NS = 100
@@ -200,13 +200,16 @@ def test_timeouts_retries_and_abandoned_work(load: str, discipline: Discipline) 
         plant.multi("database", host="machine", wake_s=0.0)
         plant.fifo("station")
         plant.coalescer("flights")
-        inner = Attempt((serve("short", on="station"),), timeout_s=300 * NS, retries=1)
+        inner = Attempt((serve("work", on="station"),), timeout_s=300 * NS, retries=1)
         outer = (serve("work", on="database"), inner, when((Fail("timeout"),)), delay("ship"))
         tries = Attempt((Coalesce("flights", outer),), timeout_s=900 * NS, retries=2, backoff_s=200 * NS)
-        again = Attempt((serve("short", on="database"),), timeout_s=90 * NS)
-        return [(tries, when((again,)), delay(fixed_s=100 * NS))]
+        again = Attempt((serve("work", on="database"),), timeout_s=400 * NS)
+        return [(tries, when((again,)), delay(fixed_s=100 * NS)), (serve("long", on="database"),)]
 
-    assert outcomes(agree(load, build, 130)) == {0, 3}
+    model = agree(load, build, 150)
+    assert outcomes(model) == {0, 3}
+    branches = {row[4] // TRY_BRANCHES for row in model.log if row[0] == c.LOG_STEP}
+    assert branches == {0, 1, 2, 3}, "an outer and an inner retry at once"
 
 
 @pytest.mark.parametrize("load", LOADS)
