@@ -48,8 +48,7 @@ def heap_replace_root(heap, size, time, tie, what):  # type: ignore[no-untyped-d
             ):
                 least = child
         if time < heap[least, 0] or (
-            time == heap[least, 0]
-            and (tie < heap[least, 1] or (tie == heap[least, 1] and what - heap[least, 2] < 0))
+            time == heap[least, 0] and (tie < heap[least, 1] or (tie == heap[least, 1] and what - heap[least, 2] < 0))
         ):
             break
         heap[i, 0] = heap[least, 0]

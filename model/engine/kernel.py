@@ -291,14 +291,16 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     pending = 1
             elif (-1 - what) % EVENT_KINDS == EVENT_DEADLINE:
                 job = (-1 - what) // EVENT_KINDS
-                # Else the attempt has ended before; the row may even be another's now, who gives up at this instant too.
+                # Else the attempt has ended before; the row may be another's now, who gives up at this very instant.
                 mine = tie == tie_of(jobs[job, J_ENTITY], jobs[job, J_PC], jobs[job, J_BRANCH])
                 if jobs[job, J_DEADLINE] == now and mine:
                     give_up(jobs, job)
                     todo[0] = job
                     pending = 1
             elif (-1 - what) % EVENT_KINDS == EVENT_LAND:
-                pending = release(x, heap, jobs, program, log, s.flights, todo, (-1 - what) // EVENT_KINDS, pending, now)
+                pending = release(
+                    x, heap, jobs, program, log, s.flights, todo, (-1 - what) // EVENT_KINDS, pending, now
+                )
             elif (-1 - what) % EVENT_KINDS == EVENT_STALL:
                 host = (-1 - what) // EVENT_KINDS
                 hosts[host, H_STALL_COUNT] += 1

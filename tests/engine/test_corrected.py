@@ -12,7 +12,23 @@ from model.engine.dataplane import Sessions, no_data
 from model.engine.effects import E_DELIVER, E_NEXT_BATCH, E_PAGE, SPREAD_PAGE
 from model.engine.plant import Background, Plant
 from model.engine.program import (
-    Acquire, Admit, Attempt, Coalesce, Effect, Fail, Forever, Get, Path, Put, Release, Scatter, While, delay, serve, spawn, when,
+    Acquire,
+    Admit,
+    Attempt,
+    Coalesce,
+    Effect,
+    Fail,
+    Forever,
+    Get,
+    Path,
+    Put,
+    Release,
+    Scatter,
+    While,
+    delay,
+    serve,
+    spawn,
+    when,
 )  # fmt: skip
 from model.engine.tables import constant
 from model.spec import InputError
@@ -57,8 +73,9 @@ def test_a_deadline_of_a_row_that_is_used_again_does_not_come_before_its_turn() 
         plant.step("work", 10 * NS)
         plant.fifo("station")
         after = serve("work", on="station")
-        tries = lambda body_ns, limit_ns: Attempt((delay(fixed_s=body_ns * NS),), timeout_s=limit_ns * NS)  # noqa: E731
-        return [(tries(5, 1000),), (delay(fixed_s=998 * NS), after), (tries(5000, 900), after)]
+        quick = Attempt((delay(fixed_s=5 * NS),), timeout_s=1000 * NS)
+        slow = Attempt((delay(fixed_s=5000 * NS),), timeout_s=900 * NS)
+        return [(quick,), (delay(fixed_s=998 * NS), after), (slow, after)]
 
     # All three are due at 1000.
     assert departures(build, [(0, 0), (2, 1), (100, 2)]) == [5, 1010, 1020]

@@ -6,6 +6,7 @@ All times can lie on a grid, so that much happens at one instant.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,8 +17,31 @@ from hypothesis import strategies as st
 from model.engine import layout as c
 from model.engine.plant import Background, Plant
 from model.engine.program import (
-    Acquire, Admit, Attempt, Coalesce, Delay, Effect, Fail, Flush, Forever, Forget, Get, Lookup, Part, Path, Put,
-    Release, Scatter, Serve, Spawn, Store, Switch, Turn, UntilReplayDelay, When, While,
+    Acquire,
+    Admit,
+    Attempt,
+    Coalesce,
+    Delay,
+    Effect,
+    Fail,
+    Flush,
+    Forever,
+    Forget,
+    Get,
+    Lookup,
+    Part,
+    Path,
+    Put,
+    Release,
+    Scatter,
+    Serve,
+    Spawn,
+    Store,
+    Switch,
+    Turn,
+    UntilReplayDelay,
+    When,
+    While,
 )  # fmt: skip
 from model.engine.tables import constant, lognormal_from_mean_cv
 from model.policy import ring_points
@@ -36,9 +60,9 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def served(steps: st.SearchStrategy[str] = st.sampled_from(STEPS)) -> st.SearchStrategy[Path]:
+def served() -> st.SearchStrategy[Path]:
     """One visit."""
-    return st.tuples(st.builds(Serve, steps, st.sampled_from((*FIFOS, *LOOPS, *MULTIS))))
+    return st.tuples(st.builds(Serve, st.sampled_from(STEPS), st.sampled_from((*FIFOS, *LOOPS, *MULTIS))))
 
 
 def one(part: Part) -> st.SearchStrategy[Path]:
@@ -121,7 +145,7 @@ def paths(leaves: st.SearchStrategy[Path], size: int) -> st.SearchStrategy[Path]
     parts = leaves
     for _ in range(DEEPEST):
         inner = sequence(parts, 2)
-        parts = st.booleans().flatmap(lambda deeper, inner=inner: nested(inner) if deeper else leaves)
+        parts = st.one_of(leaves, nested(inner))
     return sequence(parts, size)
 
 
@@ -218,10 +242,15 @@ class Drawn:
         stoppable = [rows[name] for name in (*FIFOS, *LOOPS)]
         serving = [*stoppable, *(rows[name] for name in MULTIS)]
         sized = [rows["single"], rows["several"], rows["slots"], rows["pool"]]
+
+        def resume_all(plane: Controlled) -> None:
+            for row in stoppable:
+                plane.resume(row)
+
         act: dict[str, Callable[[Controlled], None]] = {
             "pause": lambda plane: plane.pause(stoppable[which % len(stoppable)]),
             "resume": lambda plane: plane.resume(stoppable[which % len(stoppable)]),
-            "resume all": lambda plane: [plane.resume(row) for row in stoppable] and None,
+            "resume all": resume_all,
             "slow down": lambda plane: plane.slow_down(serving[which % len(serving)], (0.5, 1, 2, 3.3)[how]),
             "slow host": lambda plane: plane.slow_down_host(f"host{which % 2}", (0.5, 1, 2, 3.3)[how]),
             "resize": lambda plane: plane.set_servers(sized[which % len(sized)], 1 + how),
@@ -260,9 +289,7 @@ def drawn_platforms(draw: st.DrawFn) -> Drawn:
         setup_ns=draw(st.sampled_from([0, 50, 21])),
         costs=tuple(draw(st.tuples(bases, st.sampled_from([0, 0, 50]), variations)) for _ in STEPS),
         flush_cv=0.0 if on_grid else 0.5,
-        cache=draw(
-            st.tuples(st.integers(1, 5), st.sampled_from([0, 0, 500, 2000]), st.sampled_from(["lru", "fifo"]))
-        ),
+        cache=draw(st.tuples(st.integers(1, 5), st.sampled_from([0, 0, 500, 2000]), st.sampled_from(["lru", "fifo"]))),
         limit=draw(st.tuples(st.sampled_from([1e7, 3e6]), st.integers(1, 3), st.integers(1, 3))),
         endpoints=tuple(endpoints),
         worker=draw(WORKER_PATHS),
@@ -282,13 +309,13 @@ def feed_data(replay_delay_ns: int = 0) -> dict[str, Any]:
     points, owners = ring_points(SHARDS, 4)
     everyone = np.arange(USERS)
     followed = [[(user + step) % USERS for step in range(1, 1 + user)] for user in range(USERS)]
-    hot_followers = [[], [0], [0], [0], [], []]
+    hot_followers: list[list[int]] = [[], [0], [0], [0], [], []]
     exists = np.arange(POSTS) % 3 != 0
     return {
         "follower_offsets": np.cumsum([0, *map(len, followed)]),
-        "followers": np.array(sum(followed, []), np.int32),
+        "followers": np.array([*itertools.chain(*followed)], np.int32),
         "hot_offsets": np.cumsum([0, *map(len, hot_followers)]),
-        "hot_authors": np.array(sum(hot_followers, []), np.int32),
+        "hot_authors": np.array([*itertools.chain(*hot_followers)], np.int32),
         "pulled": everyone == 0,
         "timeline_exists": everyone % 2 == 0,
         "timeline_length": (everyone % 5).astype(np.int32),

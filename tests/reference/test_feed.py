@@ -14,7 +14,7 @@ from model.platform.data import platform_data
 from model.platform.feed import feed_plant, settings
 from model.platform.simulate import shipped_calibration
 from model.spec import Scenario
-from model.workload import graph_of, schedule_of, seed_state
+from model.workload import Schedule, graph_of, schedule_of, seed_state
 from tests.reference.compared import Action, Platform, assert_agree
 
 SMALL: dict[str, Any] = {
@@ -32,6 +32,7 @@ def feed_platform(changes: dict[str, Any], actions: tuple[tuple[int, Action], ..
     calibration = shipped_calibration()
     graph = graph_of(scenario)
     seeds, schedule = seed_state(scenario, graph), schedule_of(scenario, graph)
+    assert isinstance(schedule, Schedule)
     blocks = list(schedule.blocks())
     columns = [
         np.concatenate([np.asarray(getattr(block, name), np.int64) for block in blocks])

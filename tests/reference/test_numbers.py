@@ -1,4 +1,4 @@
-"""The reference's own random numbers against the known answers of Philox's authors, and its tables against exact laws."""
+"""The reference's own random numbers against the known answers of Philox's authors, its tables against exact laws."""
 
 from __future__ import annotations
 

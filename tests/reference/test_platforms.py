@@ -14,8 +14,26 @@ import pytest
 from model.engine import layout as c
 from model.engine.plant import Background, Discipline, Eviction, Plant
 from model.engine.program import (
-    Acquire, Admit, Attempt, Coalesce, Fail, Forever, Forget, Get, Lookup, Path, Put, Release, Store, Switch, Turn,
-    delay, flush, serve, spawn, when,
+    Acquire,
+    Admit,
+    Attempt,
+    Coalesce,
+    Fail,
+    Forever,
+    Forget,
+    Get,
+    Lookup,
+    Path,
+    Put,
+    Release,
+    Store,
+    Switch,
+    Turn,
+    delay,
+    flush,
+    serve,
+    spawn,
+    when,
 )  # fmt: skip
 from model.engine.tables import constant, exponential_from_mean, lognormal_from_mean_cv
 from tests.reference.compared import Platform, Request, assert_agree
@@ -35,9 +53,8 @@ def requests(load: str, mean_gap_ns: int, endpoints: int = 1, count: int = COUNT
     times = np.cumsum(random.exponential(mean_gap_ns, count)).astype(np.int64)
     if load == "grid":
         times = times // GRID_NS * GRID_NS
-    columns = [
-        times, random.integers(0, endpoints, count), random.integers(0, USERS, count), random.zipf(1.4, count) % KEYS + 1
-    ]  # fmt: skip
+    keys = random.zipf(1.4, count) % KEYS + 1
+    columns = [times, random.integers(0, endpoints, count), random.integers(0, USERS, count), keys]
     return [tuple(row) for row in np.stack(columns, axis=1).tolist()]
 
 
@@ -55,16 +72,14 @@ def agree(
     load: str, build: Callable[[Plant], list[Path]], gap_ns: int, *, count: int = COUNT, **options: Any
 ) -> Reference:
     """Both models of a platform whose paths `build` returns."""
-    paths = []
 
     def declare(plant: Plant) -> None:
         costs(plant, load)
-        paths[:] = build(plant)
-        plant.endpoints.extend(paths)
+        plant.endpoints.extend(build(plant))
 
-    declare(Plant())
-    load_of_it = requests(load, gap_ns, len(paths), count)
-    return assert_agree(Platform(declare, requests=load_of_it, **options))
+    probe = Plant()
+    declare(probe)
+    return assert_agree(Platform(declare, requests=requests(load, gap_ns, len(probe.endpoints), count), **options))
 
 
 def outcomes(model: Reference) -> set[int]:
@@ -253,4 +268,3 @@ def test_closed_mode() -> None:
     sessions = [[tuple(wish) for wish in session] for session in wishes.tolist()]
     model = assert_agree(Platform(build, sessions=sessions, settings={c.SET_HORIZON_NS: 25_000}))
     assert 80 < sum(row[0] == c.LOG_REQUEST for row in model.log) < 160
-
