@@ -6,8 +6,8 @@ import numpy as np
 
 from model.engine.decisions import hash64
 from model.engine.layout import (
-    FLIGHT_BUCKETS, F_CHAIN, F_COALESCER, F_FLAG, F_HEAD, F_ITEMS, F_KEY, F_OUTCOME, F_PC, F_TAIL, J_FLAG, J_ITEMS,
-    J_NEXT, J_OUTCOME, J_PC, X_FLIGHT_COUNT, X_FLIGHT_FREE,
+    FLIGHT_BUCKETS, F_CHAIN, F_COALESCER, F_FLAG, F_HEAD, F_ITEMS, F_KEY, F_OUTCOME, F_TAIL, J_FLAG, J_ITEMS,
+    J_NEXT, J_OUTCOME, X_FLIGHT_COUNT, X_FLIGHT_FREE,
 )  # fmt: skip
 from model.rng.compiled import subroutine
 
@@ -67,7 +67,6 @@ def land(x, jobs, flights, flight_buckets, coalescer, key, job):  # type: ignore
     flights[flight, F_FLAG] = jobs[job, J_FLAG]
     flights[flight, F_OUTCOME] = jobs[job, J_OUTCOME]
     flights[flight, F_ITEMS] = jobs[job, J_ITEMS]
-    flights[flight, F_PC] = jobs[job, J_PC]
     return flight
 
 
@@ -79,7 +78,6 @@ def leave_flight(x, jobs, flights, flight):  # type: ignore[no-untyped-def]
     jobs[job, J_FLAG] = flights[flight, F_FLAG]
     jobs[job, J_OUTCOME] = flights[flight, F_OUTCOME]
     jobs[job, J_ITEMS] = flights[flight, F_ITEMS]
-    jobs[job, J_PC] = flights[flight, F_PC] + 1
     if flights[flight, F_HEAD] < 0:
         close_flight(x, flights, flight)
     return job

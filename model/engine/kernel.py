@@ -24,7 +24,7 @@ from model.engine.flights import join_flight, land, leave_flight
 from model.engine.heap import heap_pop
 from model.engine.layout import (
     BLOCKED, B_FIRST, B_KEYS, B_PERIOD_NS, B_REFUSED, B_TOLERANCE_NS, EVENT_DEADLINE, EVENT_FLUSH, EVENT_KINDS,
-    EVENT_LAND, EVENT_SHARE, EVENT_STALL, F_HEAD, F_PC, H_SINCE, H_STALL_COUNT, H_STALL_NS, H_STALL_UNTIL,
+    EVENT_LAND, EVENT_SHARE, EVENT_STALL, F_HEAD, H_SINCE, H_STALL_COUNT, H_STALL_NS, H_STALL_UNTIL,
     JOB_COLUMNS, J_ARRIVED, J_ATTEMPT, J_BRANCH, J_CHILD, J_CURSOR, J_DEADLINE, J_ENDPOINT, J_ENTITY, J_FLAG,
     J_ITEMS, J_JOINED, J_LANE, J_LSN, J_NEXT, J_OUTCOME, J_PARENT, J_PC, J_PENDING, J_READY, J_SERVER,
     J_SESSION, J_SHARD, J_STALL, J_STAMP, J_STATION, J_TARGET, J_TRACED, J_TRIES, J_USER, J_WROTE, K_FIFO,
@@ -166,19 +166,20 @@ def end_visit(x, jobs, program, visits, log, job, now):  # type: ignore[no-untyp
 
 
 @subroutine
-def release(x, heap, jobs, log, flights, todo, flight, pending, now):  # type: ignore[no-untyped-def]
+def release(x, heap, jobs, program, log, flights, todo, flight, pending, now):  # type: ignore[no-untyped-def]
     """Let up to `RELEASED` of those who wait for a landed flight go on; the rest follow in another event of this
     instant. Returns the new length of `todo`."""
     for _ in range(RELEASED):
         job = flights[flight, F_HEAD]
         last = jobs[job, J_NEXT] < 0
         trace(x, jobs, log, job, jobs[job, J_PC], jobs[job, J_READY], now)
+        jobs[job, J_PC] = program[jobs[job, J_PC], 3] + 1  # behind its own part, which need not be that of the fetcher
         todo[pending] = leave_flight(x, jobs, flights, flight)
         pending += 1
         if last:
             return pending
     first = flights[flight, F_HEAD]
-    tie = tie_of(jobs[first, J_ENTITY], flights[flight, F_PC], LAST_BRANCH)
+    tie = tie_of(jobs[first, J_ENTITY], program[jobs[first, J_PC], 3], LAST_BRANCH)
     schedule(x, heap, now, tie, event_code(EVENT_LAND, flight))
     return pending
 
@@ -316,14 +317,16 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     pending = 1
             elif (-1 - what) % EVENT_KINDS == EVENT_DEADLINE:
                 job = (-1 - what) // EVENT_KINDS
-                # Else it has ended before; the row may even be another's now, who gives up at this instant too.
+                # Else the attempt has ended before; the row may be another's now, who gives up at this very instant.
                 mine = tie == tie_of(jobs[job, J_ENTITY], jobs[job, J_PC], jobs[job, J_BRANCH])
                 if jobs[job, J_DEADLINE] == now and mine:
                     give_up(jobs, job)
                     todo[0] = job
                     pending = 1
             elif (-1 - what) % EVENT_KINDS == EVENT_LAND:
-                pending = release(x, heap, jobs, log, s.flights, todo, (-1 - what) // EVENT_KINDS, pending, now)
+                pending = release(
+                    x, heap, jobs, program, log, s.flights, todo, (-1 - what) // EVENT_KINDS, pending, now
+                )
             elif (-1 - what) % EVENT_KINDS == EVENT_STALL:
                 host = (-1 - what) // EVENT_KINDS
                 hosts[host, H_STALL_COUNT] += 1
@@ -563,7 +566,7 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 elif code == OP_LAND:
                     flight = land(x, jobs, s.flights, s.flight_buckets, a, jobs[job, b], job)
                     if flight >= 0:
-                        pending = release(x, heap, jobs, log, s.flights, todo, flight, pending, now)
+                        pending = release(x, heap, jobs, program, log, s.flights, todo, flight, pending, now)
                 elif code == OP_ATTEMPT:
                     child = copy_of(x, jobs, job)
                     begin_attempt(x, heap, jobs, job, child, a, b, now)

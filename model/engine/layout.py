@@ -158,8 +158,7 @@ F_TAIL = 4
 F_FLAG = 5  # what the one who fetched brings back
 F_OUTCOME = 6
 F_ITEMS = 7
-F_PC = 8
-FLIGHT_COLUMNS = 9
+FLIGHT_COLUMNS = 8
 FLIGHT_BUCKETS = 1 << 12
 
 # Columns of `log`, drained by Python: what happened, in order.
@@ -245,8 +244,8 @@ OP_STORE = 20
 OP_FORGET = 21
 OP_ADMIT = 22  # a limiter, b job column of the key; the flag: refused
 OP_SWITCH = 23  # a switch; the flag: it is on
-OP_COALESCE = 24  # a coalescer, b job column of the key; who comes first goes on, the others wait until it lands
-OP_LAND = 25  # the same
+OP_COALESCE = 24  # a coalescer, b job column of the key, c its OP_LAND; who comes first goes on, the others wait for it
+OP_LAND = 25  # a coalescer, b job column of the key
 OP_ATTEMPT = 26  # a program counter, b time limit in ns; the flag: it failed
 OP_RETRY = 27  # a program counter of the next attempt, b how many, c wait in ns, doubled each time
 OP_RETURN = 28  # an attempt ends

@@ -376,13 +376,15 @@ class Compiler:
             case Switch(name):
                 self._emit(c.OP_SWITCH, self._row(self.switches, name, "switch"))
             case Coalesce(coalescer, body):
-                self._labels[len(self.rows)] = coalescer
+                opening = len(self.rows)
+                self._labels[opening] = coalescer
                 self._keyed(c.OP_COALESCE, self.coalescers, coalescer, "coalescer")
                 outer, self._failing = self._failing, []
                 self._parts(body)
                 for jump in self._failing:  # who fails brings that back to those who wait
                     self.rows[jump][1] = len(self.rows)
                 self._failing = outer
+                self.rows[opening][3] = len(self.rows)
                 self._keyed(c.OP_LAND, self.coalescers, coalescer, "coalescer")
             case Attempt():
                 self._attempt(part)

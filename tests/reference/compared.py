@@ -14,7 +14,7 @@ from model.engine.plant import Plant
 from tests.engine.arrivals import Arrivals
 from tests.engine.planes import Recorded
 from tests.reference.model import Reference, Row
-from tests.reference.stations import Station
+from tests.reference.stations import Pool, Station
 
 Request = tuple[int, int, int, int]
 """Instant in ns, endpoint, user, target."""
@@ -133,7 +133,7 @@ def reference_books(model: Reference) -> dict[str, Any]:
         "stations": {
             row: (station.busy_ns, station.visits, station.wakes if isinstance(station, Station) else 0)
             for row, station in enumerate(model.stations)
-            if hasattr(station, "busy_ns")
+            if not isinstance(station, Pool)
         },
         "waiting": [len(station.waiting) for station in model.stations],
         "queues": [len(queue.messages) for queue in model.queues],

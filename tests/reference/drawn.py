@@ -6,6 +6,7 @@ All times can lie on a grid, so that much happens at one instant.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,8 +17,31 @@ from hypothesis import strategies as st
 from model.engine import layout as c
 from model.engine.plant import Background, Plant
 from model.engine.program import (
-    Acquire, Admit, Attempt, Coalesce, Delay, Effect, Fail, Flush, Forever, Forget, Get, Lookup, Part, Path, Put,
-    Release, Scatter, Serve, Spawn, Store, Switch, Turn, UntilReplayDelay, When, While,
+    Acquire,
+    Admit,
+    Attempt,
+    Coalesce,
+    Delay,
+    Effect,
+    Fail,
+    Flush,
+    Forever,
+    Forget,
+    Get,
+    Lookup,
+    Part,
+    Path,
+    Put,
+    Release,
+    Scatter,
+    Serve,
+    Spawn,
+    Store,
+    Switch,
+    Turn,
+    UntilReplayDelay,
+    When,
+    While,
 )  # fmt: skip
 from model.engine.tables import constant, lognormal_from_mean_cv
 from model.policy import ring_points
@@ -36,9 +60,9 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def served(steps: st.SearchStrategy[str] = st.sampled_from(STEPS)) -> st.SearchStrategy[Path]:
+def served() -> st.SearchStrategy[Path]:
     """One visit."""
-    return st.tuples(st.builds(Serve, steps, st.sampled_from((*FIFOS, *LOOPS, *MULTIS))))
+    return st.tuples(st.builds(Serve, st.sampled_from(STEPS), st.sampled_from((*FIFOS, *LOOPS, *MULTIS))))
 
 
 def one(part: Part) -> st.SearchStrategy[Path]:
@@ -112,14 +136,20 @@ def nested(inner: st.SearchStrategy[Path]) -> st.SearchStrategy[Path]:
 
 
 def paths(leaves: st.SearchStrategy[Path], size: int) -> st.SearchStrategy[Path]:
-    """Sequences of parts, some of which contain sequences."""
+    """Sequences of parts, half of which contain sequences, up to three deep."""
 
-    def sequence(parts: st.SearchStrategy[Path]) -> st.SearchStrategy[Path]:
-        return st.lists(parts, max_size=size).map(lambda each: tuple(part for some in each for part in some))
+    def sequence(parts: st.SearchStrategy[Path], longest: int) -> st.SearchStrategy[Path]:
+        lists = st.lists(parts, min_size=1, max_size=longest)
+        return lists.map(lambda each: tuple(part for some in each for part in some))
 
-    return sequence(st.recursive(leaves, lambda inner: nested(sequence(inner)), max_leaves=6))
+    parts = leaves
+    for _ in range(DEEPEST):
+        inner = sequence(parts, 2)
+        parts = st.one_of(leaves, nested(inner))
+    return sequence(parts, size)
 
 
+DEEPEST = 3
 REQUEST_PATHS = paths(st.one_of(*LEAVES, one(Put("messages"))), 4)
 WORKER_PATHS = paths(st.one_of(*LEAVES), 3)
 
@@ -212,10 +242,15 @@ class Drawn:
         stoppable = [rows[name] for name in (*FIFOS, *LOOPS)]
         serving = [*stoppable, *(rows[name] for name in MULTIS)]
         sized = [rows["single"], rows["several"], rows["slots"], rows["pool"]]
+
+        def resume_all(plane: Controlled) -> None:
+            for row in stoppable:
+                plane.resume(row)
+
         act: dict[str, Callable[[Controlled], None]] = {
             "pause": lambda plane: plane.pause(stoppable[which % len(stoppable)]),
             "resume": lambda plane: plane.resume(stoppable[which % len(stoppable)]),
-            "resume all": lambda plane: [plane.resume(row) for row in stoppable] and None,
+            "resume all": resume_all,
             "slow down": lambda plane: plane.slow_down(serving[which % len(serving)], (0.5, 1, 2, 3.3)[how]),
             "slow host": lambda plane: plane.slow_down_host(f"host{which % 2}", (0.5, 1, 2, 3.3)[how]),
             "resize": lambda plane: plane.set_servers(sized[which % len(sized)], 1 + how),
@@ -235,12 +270,13 @@ def drawn_platforms(draw: st.DrawFn) -> Drawn:
     variations = st.just(0.0) if on_grid else st.sampled_from([0.0, 0.5, 2.0])
     bases = st.integers(0, 6).map(lambda n: 50 * n) if on_grid else st.integers(0, 300)
     endpoints = draw(st.lists(REQUEST_PATHS, min_size=1, max_size=3))
-    request = st.tuples(
-        st.integers(0, 400 // grid), st.integers(0, len(endpoints) - 1), st.integers(0, USERS - 1),
-        st.integers(1, POSTS - 1),
-    )  # fmt: skip
-    wishes = draw(st.lists(request, min_size=1, max_size=40))
-    times = np.cumsum([wish[0] for wish in wishes]) * grid
+    count, longest_gap_ns = draw(st.sampled_from([3, 10, 40])), draw(st.sampled_from([0, 100, 400, 1000]))
+    random = np.random.Generator(np.random.Philox(draw(st.integers(0, 2**32))))
+    times = np.cumsum(random.integers(0, longest_gap_ns // grid, count, endpoint=True)) * grid
+    wishes = np.stack([
+        times, random.integers(0, len(endpoints), count), random.integers(0, USERS, count),
+        random.integers(1, POSTS, count),
+    ])  # fmt: skip
     action = st.tuples(
         st.integers(0, 100).map(lambda n: 50 * n), st.sampled_from(ACTIONS), st.integers(0, 11), st.integers(0, 3)
     )
@@ -258,9 +294,9 @@ def drawn_platforms(draw: st.DrawFn) -> Drawn:
         endpoints=tuple(endpoints),
         worker=draw(WORKER_PATHS),
         workers=draw(st.integers(1, 2)),
-        requests=tuple((int(t), *wish[1:]) for t, wish in zip(times, wishes, strict=True)),
+        requests=tuple(tuple(wish) for wish in wishes.T.tolist()),
         sessions=draw(st.sampled_from([False, False, False, True])),
-        actions=tuple(sorted(draw(st.lists(action, max_size=8)))),
+        actions=tuple(sorted(draw(st.one_of(st.just([]), st.lists(action, max_size=10))))),
         timeout_ns=draw(st.sampled_from([0, 0, 1000])),
         replay_delay_ns=draw(st.sampled_from([0, 250])),
         stalls=draw(st.sampled_from([False, False, True])),
@@ -273,13 +309,13 @@ def feed_data(replay_delay_ns: int = 0) -> dict[str, Any]:
     points, owners = ring_points(SHARDS, 4)
     everyone = np.arange(USERS)
     followed = [[(user + step) % USERS for step in range(1, 1 + user)] for user in range(USERS)]
-    hot_followers = [[], [0], [0], [0], [], []]
+    hot_followers: list[list[int]] = [[], [0], [0], [0], [], []]
     exists = np.arange(POSTS) % 3 != 0
     return {
         "follower_offsets": np.cumsum([0, *map(len, followed)]),
-        "followers": np.array(sum(followed, []), np.int32),
+        "followers": np.array([*itertools.chain(*followed)], np.int32),
         "hot_offsets": np.cumsum([0, *map(len, hot_followers)]),
-        "hot_authors": np.array(sum(hot_followers, []), np.int32),
+        "hot_authors": np.array([*itertools.chain(*hot_followers)], np.int32),
         "pulled": everyone == 0,
         "timeline_exists": everyone % 2 == 0,
         "timeline_length": (everyone % 5).astype(np.int32),

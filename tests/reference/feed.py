@@ -5,6 +5,7 @@ The decisions (which shard, which server) are the plain functions of `model.poli
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -95,9 +96,9 @@ class Feed:
         self.standbys = settings.get(c.SET_STANDBYS, 0)
         plain = {name: array.tolist() for name, array in data.items()}
         offsets, followers = plain["follower_offsets"], plain["followers"]
-        self.followers = [followers[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+        self.followers: list[list[int]] = [followers[a:b] for a, b in itertools.pairwise(offsets)]
         offsets, authors = plain["hot_offsets"], plain["hot_authors"]
-        self.hot_followees = [authors[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+        self.hot_followees = [authors[a:b] for a, b in itertools.pairwise(offsets)]
         self.pulled: list[bool] = plain["pulled"]
         self.timeline_exists: list[bool] = plain["timeline_exists"]
         self.timeline_length: list[int] = plain["timeline_length"]
@@ -217,7 +218,7 @@ class Feed:
                 job.server = job.entity % self.standbys if self.standbys else -1
 
     def _post_shard(self, post: int) -> int:
-        return shard_of(key_hash(KEY_POST, post), self.ring_points, self.ring_owners)
+        return int(shard_of(key_hash(KEY_POST, post), self.ring_points, self.ring_owners))
 
     def _batch(self, job: Job) -> list[int]:
         return self.followers[job.user][job.cursor : job.cursor + job.items]

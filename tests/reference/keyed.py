@@ -69,5 +69,6 @@ class Passenger:
     """Who waits for an answer that another is fetching."""
 
     job: Job
+    place: int
     since_ns: int
     landed: simpy.Event

@@ -6,6 +6,7 @@ and the decisions of `model.policy`. ARCHITECTURE.md ("The data plane") is its s
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -16,8 +17,28 @@ import simpy
 from model.engine import layout as c
 from model.engine.plant import Plant
 from model.engine.program import (
-    Acquire, Admit, Attempt, Coalesce, Delay, Effect, Fail, Flush, Forever, Forget, Get, Lookup, Put, Release, Scatter,
-    Serve, Spawn, Store, Switch, UntilReplayDelay, When, While,
+    Acquire,
+    Admit,
+    Attempt,
+    Coalesce,
+    Delay,
+    Effect,
+    Fail,
+    Flush,
+    Forever,
+    Forget,
+    Get,
+    Lookup,
+    Put,
+    Release,
+    Scatter,
+    Serve,
+    Spawn,
+    Store,
+    Switch,
+    UntilReplayDelay,
+    When,
+    While,
 )  # fmt: skip
 from tests.reference.clock import LAST_BRANCH, Clock
 from tests.reference.feed import MISSING, Feed
@@ -26,7 +47,18 @@ from tests.reference.keyed import Cache, Limiter, Passenger
 from tests.reference.numbers import key_of, quantile, uniform
 from tests.reference.paths import Node, Nodes, Numbering, Route
 from tests.reference.stations import (
-    NORMAL_PPM, RELEASED, STALL_ENTITY, Cores, Fifo, GroupCommit, Loop, Multi, Pool, SharedCores, Station, Ticket,
+    NORMAL_PPM,
+    RELEASED,
+    STALL_ENTITY,
+    Cores,
+    Fifo,
+    GroupCommit,
+    Loop,
+    Multi,
+    Pool,
+    SharedCores,
+    Station,
+    Ticket,
 )  # fmt: skip
 
 Running: TypeAlias = Generator[simpy.Event, Any, None]
@@ -40,7 +72,7 @@ TRY_BRANCHES = 256
 """Branches from one try of an attempt to the next."""
 
 
-class Failed(Exception):  # noqa: N818  no error, but how a path ends early
+class Failed(Exception):
     """A job fails where it is: its path, branch, attempt or coalesced body ends."""
 
 
@@ -185,7 +217,7 @@ class Reference:
             self.clock.arrival(self._requests[0][1][0], self._arrive)
 
     def _arrive(self) -> None:
-        ordinal, (now_ns, endpoint, user, target) = self._requests.popleft()
+        ordinal, (_, endpoint, user, target) = self._requests.popleft()
         self._begin(self._request(self._new(ordinal, endpoint, user, target), self.endpoints[endpoint].nodes))
         self._next_arrival()
 
@@ -265,10 +297,8 @@ class Reference:
 
     def _ending(self, job: Job, nodes: Nodes) -> Running:
         """Go through a path that ends where the job fails."""
-        try:
+        with contextlib.suppress(Failed):
             yield from self._through(job, nodes)
-        except Failed:
-            pass
 
     def _through(self, job: Job, nodes: Nodes) -> Running:
         for node in nodes:
@@ -402,7 +432,7 @@ class Reference:
             commit.unlock(ticket, unlocking)
 
     def _scatter(self, job: Job, spread: int, nodes: Nodes) -> Running:
-        children = []
+        children: list[Job] = []
         for shard, items in enumerate(self._feed.spread(spread, job)):
             if items:
                 child = job.child(len(children) + 1)
@@ -427,15 +457,15 @@ class Reference:
     def _coalesce(self, job: Job, name: str, node: Node) -> Running:
         key = (name, self._key(job, name, "coalescer"))
         if key in self.flights:
-            me = Passenger(job, self.clock.now_ns, simpy.Event(self.clock))
+            me = Passenger(job, node.places[0], self.clock.now_ns, simpy.Event(self.clock))
             self.flights[key].append(me)
             yield me.landed
             return
         self.flights[key] = deque()
         yield from self._ending(job, node.bodies[0])
-        self._land(job, self.flights.pop(key), name, node.places[0], job.child(0))
+        self._land(self.flights.pop(key), name, job.child(0))
 
-    def _land(self, job: Job, waiting: deque[Passenger], name: str, place: int, answer: Job) -> None:
+    def _land(self, waiting: deque[Passenger], name: str, answer: Job) -> None:
         """Those who wait go on with what was brought."""
         for _ in range(min(RELEASED, len(waiting))):
             passenger = waiting.popleft()
@@ -444,8 +474,8 @@ class Reference:
             self._trace(other, name, passenger.since_ns, self.clock.now_ns)
             passenger.landed.succeed()
         if waiting:
-            tie = (waiting[0].job.entity, place, LAST_BRANCH)
-            self.clock.at(self.clock.now_ns, tie, lambda: self._land(job, waiting, name, place, answer))
+            tie = (waiting[0].job.entity, waiting[0].place, LAST_BRANCH)
+            self.clock.at(self.clock.now_ns, tie, lambda: self._land(waiting, name, answer))
 
     def _attempt(self, job: Job, part: Attempt, node: Node) -> Running:
         limit_ns, backoff_ns = round(part.timeout_s * 1e9), round(part.backoff_s * 1e9)

@@ -56,8 +56,8 @@ class Numbering:
             case When(then, otherwise):
                 return Node(part, (), (self._nodes(then), self._nodes(otherwise)))
             case Attempt():
-                body = self._nodes(part.body)
-                return Node(part, (next(places), next(places)), (body,))  # waits before a retry, gives up
+                tried = self._nodes(part.body)
+                return Node(part, (next(places), next(places)), (tried,))  # waits before a retry, gives up
             case Coalesce(_, body):
                 nodes = self._nodes(body)
                 return Node(part, (next(places),), (nodes,))  # the others go on

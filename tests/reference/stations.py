@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import simpy
 
 from tests.reference.clock import LAST_BRANCH, Clock
-from tests.reference.jobs import Job, Step, Visit
+from tests.reference.jobs import Job, Visit
 from tests.reference.numbers import quantile, uniform
 
 STALL_ENTITY, SHARE_ENTITY = (1 << 39) + 1, 1 << 39
