@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from model.cli import compare, doctor, plugins, scenarios, simulate, sweep
+from model.cli import compare, doctor, plugins, scenarios, simulate, sweep, verify
 from model.cli.errors import exit_code_of, explain
 
 
@@ -74,6 +74,7 @@ for _command in (
     sweep.sweep,
     scenarios.scenarios,
     scenarios.schema,
+    verify.verify,
     doctor.doctor,
 ):
     app.command(rich_help_panel="Commands with the model alone")(_command)

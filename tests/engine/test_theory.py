@@ -18,7 +18,7 @@ from model.engine import layout as c
 from model.engine.dataplane import ArrivalBlock, DataPlane, Sessions
 from model.engine.plant import Plant
 from model.engine.program import Path, delay, serve
-from model.engine.tables import exponential_from_mean, lognormal_from_mean_cv
+from model.engine.tables import lognormal_from_mean_cv
 from tests.engine.arrivals import poisson
 
 SERVICE_S = 1e-3
@@ -48,8 +48,7 @@ def latencies(
 
 def exponential_step(plant: Plant) -> None:
     """A step whose service time is exponential: a quantile table stands in for the lognormal one."""
-    plant.step("work", SERVICE_S, cv=1.0)
-    plant.tables[plant._cv_rows[1.0]] = exponential_from_mean(1.0)
+    plant.step("work", SERVICE_S, law="exponential")
 
 
 def fifo(servers: int) -> Build:
