@@ -157,7 +157,7 @@ def product_form_mean_s(
     In equilibrium each station behaves as an M/M/c of its own (Jackson 1957). The same holds where each class of
     customers has a fixed route, however often it passes a station (Kelly 1975): only the total rates count.
     """
-    visits_s = np.array(
+    visits_s: FloatArray = np.array(
         [
             mmc_mean_s(rate_per_s=rate, service_s=service, servers=count)
             for rate, service, count in zip(rates_per_s, services_s, servers, strict=True)
@@ -188,7 +188,9 @@ def mean_value_analysis(*, demands_s: Sequence[float], think_s: float, populatio
     if population < 1 or think_s < 0 or min(demands_s, default=0.0) < 0:
         raise InputError(f"population is {population} and think_s is {think_s}; allowed: at least 1, and not negative")
     demands = np.asarray(demands_s, np.float64)
-    residence, customers, throughput = demands, np.zeros(len(demands)), 0.0
+    residence: FloatArray = demands
+    customers: FloatArray = np.zeros(len(demands))
+    throughput = 0.0
     for present in range(1, population + 1):
         residence = demands * (1 + customers)
         throughput = present / (think_s + float(residence.sum()))
@@ -214,7 +216,7 @@ def che_hit_ratio(popularity: Sequence[float] | FloatArray, capacity: int) -> fl
     (Fricker, Robert, Roberts 2012).
     """
     shares = np.asarray(popularity, np.float64)
-    if not 1 <= capacity:
+    if capacity < 1:
         raise InputError(f"capacity is {capacity}; it must be at least 1")
     if capacity >= np.count_nonzero(shares):
         return 1.0

@@ -22,7 +22,11 @@ def most_keys(keys: int, shards: int, epsilon: float) -> int:
 
 
 def assign_bounded(
-    positions: Sequence[int], owners: Sequence[int], most: int, loads: MutableSequence[int], shards: MutableSequence[int]
+    positions: Sequence[int],
+    owners: Sequence[int],
+    most: int,
+    loads: MutableSequence[int],
+    shards: MutableSequence[int],
 ) -> None:
     """Give each key a shard, in the order of the keys, and count it.
 

@@ -142,4 +142,5 @@ def _drawn(random: np.random.Generator, shares: FloatArray, size: int) -> IntArr
         return np.zeros(size, np.int64)
     cumulative = np.cumsum(shares)
     drawn = np.searchsorted(cumulative, random.random(size) * cumulative[-1], side="right")
-    return np.minimum(drawn, len(shares) - 1).astype(np.int64)
+    indices: IntArray = np.minimum(drawn, len(shares) - 1).astype(np.int64)
+    return indices

@@ -25,9 +25,7 @@ def half_width(parts: FloatArray, whole: float, confidence: float) -> float:
     return student_quantile(confidence, n - 1) * math.sqrt(float(((parts - whole) ** 2).sum()) / (n * (n - 1)))
 
 
-def sectioned(
-    values: FloatArray, statistic: Callable[[FloatArray], float], confidence: float
-) -> tuple[float, float]:
+def sectioned(values: FloatArray, statistic: Callable[[FloatArray], float], confidence: float) -> tuple[float, float]:
     """Estimate and half-width of a statistic of a sequence of observations in order of time."""
     used = values[: len(values) // SECTIONS * SECTIONS]
     whole = statistic(used)

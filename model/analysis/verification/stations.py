@@ -2,8 +2,9 @@
 
 The engine draws service times from tables of quantiles. A table of an exponential has the exact mean and a second
 moment that is 0.03 % too large. So means are held to the formula of Pollaczek and Khinchine with the table's own
-coefficient of variation, and where only a formula for the exponential exists, the difference is allowed
-(`exponential_is_off`): a wait grows with the second moment of the service time, and less than in proportion.
+coefficient of variation, and where only a formula for the exponential exists, twice that difference is allowed
+(`exponential_is_off`): a mean wait grows with the second moment of the service time, and less than in proportion, and
+the quantiles of M/G/1 with the table's own law, from its transform, are off by up to 0.053 % (a test holds that).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ RESIDENCE = ("mean", *QUANTILES)
 
 def exponential_is_off(exact: float) -> float:
     """The allowance for a table that stands for an exponential."""
-    return exact * abs(table_second_moment(exponential_from_mean(1.0)) / 2 - 1)
+    return exact * 2 * abs(table_second_moment(exponential_from_mean(1.0)) / 2 - 1)
 
 
 def single_station(kind: str, *, servers: int = 1, cv: float | None = None, wake_s: float = 0.0) -> Plant:
@@ -143,10 +144,13 @@ def _setup(bench: Bench, load: float, most: float) -> list[Quantity]:
 
 
 _KINDS = {"fifo": "a station of its own", "loop": "a loop on a host", "host": "processes on a host"}
-_MM1_WIDTHS = {0.5: (0.025, 0.03, 0.05), 0.8: (0.06, 0.08, 0.12)}
-_MMC_WIDTHS = (0.05, 0.06, 0.08)
-_MG1 = {0.0: 0.04, 0.5: 0.05, 2.0: 0.12}
-_SHARED_CVS: dict[str, float | None] = {"constant": 0.0, "exponential": None, "cv 2": 2.0}
+# The largest half-widths, relative: about 1.4 times the widest seen with ten seeds.
+_MM1_WIDTHS = {0.5: (0.018, 0.024, 0.036), 0.8: (0.052, 0.07, 0.14)}
+_MMC_WIDTHS = (0.036, 0.047, 0.08)
+_MG1_WIDTHS = {0.0: 0.011, 0.5: 0.014, 2.0: 0.08}
+_SHARED: dict[str, tuple[float | None, float]] = {
+    "constant": (0.0, 0.022), "exponential": (None, 0.032), "cv 2": (2.0, 0.052),
+}  # fmt: skip
 
 STATION_CHECKS: tuple[Check, ...] = (
     *(
@@ -169,21 +173,21 @@ STATION_CHECKS: tuple[Check, ...] = (
             f"mg1-cv{cv:g}", f"M/G/1 at 60%, first come first served, cv {cv:g}", "Pollaczek 1930; Khinchine 1932",
             ("mean",), partial(_first_come, cv=cv, load=0.6, most=most),
         )
-        for cv, most in _MG1.items()
+        for cv, most in _MG1_WIDTHS.items()
     ),
     *(
         Check(
             f"ps-{name.replace(' ', '')}", f"M/G/1 at 70%, processor sharing, {name}", "Sakata, Noguchi, Oizumi 1969",
-            ("mean",), partial(_shared, cv=cv, most=0.06),
+            ("mean",), partial(_shared, cv=cv, most=most),
         )
-        for name, cv in _SHARED_CVS.items()
+        for name, (cv, most) in _SHARED.items()
     ),
     Check(
         "ps-sizes", "M/G/1 at 70%, processor sharing, two sizes", "Kleinrock 1967", ("mean, small", "mean, large"),
-        partial(_shared_by_size, most=0.06),
+        partial(_shared_by_size, most=0.03),
     ),
     Check(
         "mm1-setup", "M/M/1 at 60% with a set-up of half a service, on a loop", "Welch 1964", ("mean",),
-        partial(_setup, load=0.6, most=0.03),
+        partial(_setup, load=0.6, most=0.022),
     ),
 )  # fmt: skip

@@ -26,9 +26,7 @@ def cache(capacity: int, evicts: Eviction = "lru") -> Plant:
     independent for the cache, as the formula wants."""
     plant = Plant()
     plant.cache("cache", capacity, evicts=evicts)
-    plant.endpoints.append(
-        (delay(fixed_s=CACHED_S), Lookup("cache"), when((Store("cache"), delay(fixed_s=FETCH_S))))
-    )
+    plant.endpoints.append((delay(fixed_s=CACHED_S), Lookup("cache"), when((Store("cache"), delay(fixed_s=FETCH_S)))))
     return plant
 
 
@@ -74,9 +72,7 @@ def _bounded_loads(bench: Bench, epsilon: float, most_moved: float) -> list[Quan
         fullest = max(fullest, int(loads.max()) - whole)
         for shard in range(SHARDS):
             left = owners != shard
-            loads, after = _placed(
-                ring_positions(KEY_POST, idents, points[left]), owners[left].astype(np.int64), fewer
-            )
+            loads, after = _placed(ring_positions(KEY_POST, idents, points[left]), owners[left].astype(np.int64), fewer)
             fullest = max(fullest, int(loads.max()) - fewer)
             moved[ring, shard] = (before != after).sum() / KEYS_PER_SHARD
     return [
