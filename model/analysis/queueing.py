@@ -92,10 +92,12 @@ def mmc_quantile_s(p: float, *, rate_per_s: float, service_s: float, servers: in
     served, drained = 1 / service_s, servers * (1 - load) / service_s
 
     def too_late(time_s: float) -> float:
-        # e^(-mu t) (1 + C mu (e^(x t) - 1) / x) with x = mu - theta, written so that x may vanish.
-        x = (served - drained) * time_s
-        grown = math.expm1(x) / x if x else 1.0
-        return math.exp(-served * time_s) * (1 + waits * served * time_s * grown) - tail
+        # e^(-mu t) + C mu (e^(-theta t) - e^(-mu t)) / (mu - theta), so that the difference of the rates may vanish
+        # and nothing overflows.
+        apart = abs(served - drained) * time_s
+        both = -math.expm1(-apart) / apart if apart else 1.0
+        slower = math.exp(-min(served, drained) * time_s)
+        return math.exp(-served * time_s) + waits * served * time_s * slower * both - tail
 
     return _root(too_late, high=2 * math.log(2 / tail) * (1 / served + 1 / drained))
 
@@ -144,7 +146,7 @@ def traffic_per_s(external_per_s: Sequence[float], routing: Sequence[Sequence[fl
         raise InputError("routing must be square, not negative, and its rows must add up to at most 1")
     if max(abs(np.linalg.eigvals(p)), default=0.0) > 1 - 1e-12:
         raise InputError("routing lets no one leave: some stations only lead to each other")
-    rates: FloatArray = np.linalg.solve(np.eye(len(gamma)) - p.T, gamma)
+    rates: FloatArray = np.linalg.solve(np.eye(len(gamma)) - p.T, gamma).astype(np.float64)
     return rates
 
 
@@ -187,8 +189,8 @@ def mean_value_analysis(*, demands_s: Sequence[float], think_s: float, populatio
     """
     if population < 1 or think_s < 0 or min(demands_s, default=0.0) < 0:
         raise InputError(f"population is {population} and think_s is {think_s}; allowed: at least 1, and not negative")
-    demands = np.asarray(demands_s, np.float64)
-    residence: FloatArray = demands
+    demands: FloatArray = np.asarray(demands_s, np.float64)
+    residence = demands
     customers: FloatArray = np.zeros(len(demands))
     throughput = 0.0
     for present in range(1, population + 1):

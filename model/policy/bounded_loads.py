@@ -17,7 +17,7 @@ _ROUNDING = 1e-9
 
 def most_keys(keys: int, shards: int, epsilon: float) -> int:
     """How many of `keys` keys one of `shards` shards may take: ``ceil((1 + epsilon) * keys / shards)``."""
-    # Without the slack 1.1 * 1000 / 10 would be 110.00000000000001, and its ceiling 111.
+    # Without the slack 1.1 * 100 / 10 would be 11.000000000000002, and its ceiling 12.
     return math.ceil((1 + epsilon) * keys / shards * (1 - _ROUNDING))
 
 

@@ -116,7 +116,8 @@ def _mg1_survival(load: float, time: float, transform: Callable[[complex], compl
         if k >= terms:
             partial.append(total)
     weights = [math.comb(averaged, k) / 2**averaged for k in range(averaged + 1)]
-    return math.exp(accuracy / 2) / time * sum(w * part for w, part in zip(weights, partial, strict=True))
+    averages = sum(w * part for w, part in zip(weights, partial, strict=True))
+    return float(math.exp(accuracy / 2) / time * averages)
 
 
 @pytest.mark.parametrize("cv", [0.3, 1.0, 3.0])

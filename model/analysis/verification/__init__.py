@@ -23,7 +23,7 @@ from model.analysis.verification.storage import STORAGE_CHECKS
 from model.engine.dataplane import DataPlane
 from model.spec import InputError
 
-__all__ = ["CHECKS", "CONFIDENCE", "FAMILY_LEVEL", "Check", "Quantity", "Result", "chosen", "verify"]
+__all__ = ["CHECKS", "CONFIDENCE", "FAMILY_LEVEL", "N_QUANTITIES", "Check", "Quantity", "Result", "chosen", "verify"]
 
 CHECKS: tuple[Check, ...] = (*STATION_CHECKS, *NETWORK_CHECKS, *STORAGE_CHECKS)
 FAMILY_LEVEL = 0.999
