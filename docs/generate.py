@@ -40,7 +40,7 @@ def waits_table() -> str:
 
 def checks_table() -> str:
     """What `feedtwin verify` compares."""
-    rows = ((f"`{check.name}`", check.model, ", ".join(check.quantities), check.source) for check in CHECKS)
+    rows = ((f"`{check.name}`", check.model, "; ".join(check.quantities), check.source) for check in CHECKS)
     return _table(("check", "model", "quantities", "source"), rows)
 
 

@@ -101,11 +101,6 @@ class Bench:
         rows = rows[np.argsort(rows[:, 0])][round(WARM_SHARE * len(rows)) :]
         return Measured(rows[:, 1] / NS_PER_S, rows[:, 2], rows[:, 3])
 
-    def measure_closed(self, plant: Plant, sessions: Sessions, *, end_s: float) -> tuple[DataPlane, FloatArray]:
-        """A fixed population for `end_s` seconds: the engine, and the tables that `readings` gives."""
-        plane = self.plane(plant, sessions=sessions)
-        return plane, self.readings(plane, end_s=end_s)
-
     def readings(self, plane: DataPlane, *, end_s: float) -> FloatArray:
         """What the engine counts in each section of time, after the warm-up: [SECTIONS, 1 + steps, 2].
 

@@ -125,7 +125,8 @@ def _closed_network(bench: Bench, most: Sequence[float]) -> list[Quantity]:
     random = generator(bench.seed, "verify.thinking")
     zeros = np.zeros((POPULATION, each), np.int64)
     thinks = random.exponential(THINK_S * NS_PER_S, (POPULATION, each)).astype(np.int64)
-    _, sums = bench.measure_closed(machine_repair(), Sessions(zeros, zeros, zeros, thinks), end_s=end_s)
+    plane = bench.plane(machine_repair(), sessions=Sessions(zeros, zeros, zeros, thinks))
+    sums = bench.readings(plane, end_s=end_s)
     pairs = [("throughput", "1/s", sums[:, 0, 0], sums[:, 0, 1], theory.throughput_per_s)]
     for number, exact in enumerate(theory.residence_s):
         pairs.append((f"residence, station {number}", "s", sums[:, 1 + number, 1], sums[:, 1 + number, 0], exact))
