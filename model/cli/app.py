@@ -64,7 +64,7 @@ def feedtwin(
 
     Example: feedtwin simulate baseline -o out/baseline
 
-    Exit codes: 0 met, 1 SLO missed, regression or difference found, 2 bad input, 3 invalid run, 4 this machine cannot do it.
+    Exit codes: 0 met, 1 SLO missed or regression found, 2 bad input, 3 invalid run, 4 this machine cannot do it.
     """
 
 
