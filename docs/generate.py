@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from model.analysis.verification import CHECKS
 from model.spec import Scenario
 from model.spec.steps import STEPS, WAITS
 
@@ -37,7 +38,18 @@ def waits_table() -> str:
     return _table(("wait", "is"), ((f"`{name}`", meaning) for name, meaning in WAITS.items()))
 
 
-REGIONS: Mapping[str, Callable[[], str]] = {"scenario": scenario_tables, "steps": steps_table, "waits": waits_table}
+def checks_table() -> str:
+    """What `feedtwin verify` compares."""
+    rows = ((f"`{check.name}`", check.model, "; ".join(check.quantities), check.source) for check in CHECKS)
+    return _table(("check", "model", "quantities", "source"), rows)
+
+
+REGIONS: Mapping[str, Callable[[], str]] = {
+    "scenario": scenario_tables,
+    "steps": steps_table,
+    "waits": waits_table,
+    "checks": checks_table,
+}
 
 
 def updated(text: str) -> str:

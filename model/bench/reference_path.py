@@ -20,7 +20,7 @@ from model.engine import layout as c
 from model.engine.dataplane import DataPlane
 from model.engine.plant import Plant
 from model.engine.program import Attempt, Lookup, Path, Store, delay, scatter, serve, when
-from model.engine.tables import exponential_from_mean, lognormal_from_mean_cv
+from model.engine.tables import lognormal_from_mean_cv
 
 RATE_PER_S = 20_000.0
 KEYS = 10_000_000
@@ -147,8 +147,7 @@ FEATURES = {
 def mmc_plant() -> Plant:
     """M/M/c: `QUEUE_SERVERS` servers, exponential service."""
     plant = Plant()
-    plant.step("work", QUEUE_SERVICE_S, cv=1.0)
-    plant.tables[int(plant.costs[0][c.C_TABLE])] = exponential_from_mean(1.0)
+    plant.step("work", QUEUE_SERVICE_S, cv=1.0, law="exponential")
     plant.fifo("station", servers=QUEUE_SERVERS)
     plant.endpoints.append([serve("work", on="station")])
     return plant

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from model.cli import bench, compare, doctor, plugins, scenarios, simulate, sweep
+from model.cli import bench, compare, doctor, plugins, scenarios, simulate, sweep, verify
 from model.cli.errors import exit_code_of, explain
 
 
@@ -74,6 +74,7 @@ for _command in (
     sweep.sweep,
     scenarios.scenarios,
     scenarios.schema,
+    verify.verify,
     bench.bench,
     doctor.doctor,
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from model.runs import Run
 from model.spec import InvalidRunError
 
 
-def conclude(run: Run, *, output: Path | None, force: bool, json_output: bool, **extra: Any) -> None:
-    """Save the run, show it (`extra` joins the JSON), and end with the exit code that it deserves.
+def conclude(
+    run: Run, *, output: Path | None, force: bool, json_output: bool, remarks: Sequence[str] = (), **extra: Any
+) -> None:
+    """Save the run, show it, and end with the exit code that it deserves.
+
+    `remarks` stand below the tables, and `extra` joins the JSON.
 
     Raises InvalidRunError for an invalid run, and exits with 1 where a stated SLO is missed.
     """
@@ -25,7 +30,7 @@ def conclude(run: Run, *, output: Path | None, force: bool, json_output: bool, *
     if json_output:
         print_json({**run_summary(run, slos), **extra, "run": None if output is None else str(output)})
     else:
-        print_run(run, slos)
+        print_run(run, slos, remarks)
     if output is not None:
         note(f"the run: {output}")
     if not run.validity.valid:

@@ -42,8 +42,8 @@ def run_summary(run: Run, slos: Sequence[SloResult]) -> dict[str, Any]:
     }
 
 
-def print_run(run: Run, slos: Sequence[SloResult]) -> None:
-    """Print the tables of one run on stdout."""
+def print_run(run: Run, slos: Sequence[SloResult], remarks: Sequence[str] = ()) -> None:
+    """Print the tables of one run on stdout, with remarks below them."""
     console = Console()
     scenario = run.scenario
     console.print(f"[bold]{scenario.name}[/bold]  seed {scenario.seed}, {run.duration_s:g} s, digest {run.digest}")
@@ -51,6 +51,8 @@ def print_run(run: Run, slos: Sequence[SloResult]) -> None:
         console.print(scenario.question, style="italic", highlight=False)
     console.print(_endpoint_table(run))
     console.print(_system_table(run))
+    for remark in remarks:
+        console.print(remark, highlight=False, markup=False, soft_wrap=True)
     for slo in slos:
         verdict = "[green]met[/green]" if slo.met else "[bold red]missed[/bold red]"
         console.print(f"SLO {slo.name}: p99 {_seen(slo.measured_s)}, allowed {_seen(slo.limit_s)}: {verdict}")

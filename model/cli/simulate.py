@@ -43,6 +43,12 @@ def simulate(
 
         run = simulate_scenario(loaded, costs)
 
+    from model.analysis.theory import theory_of
     from model.cli.outcome import conclude
+    from model.cli.theory import theory_lines
 
-    conclude(run, output=output, force=force, json_output=json_output)
+    theory = theory_of(run, costs)
+    conclude(
+        run, output=output, force=force, json_output=json_output, remarks=tuple(theory_lines(theory)),
+        closed_forms=theory.document(),
+    )  # fmt: skip

@@ -15,15 +15,17 @@ import numpy.typing as npt
 
 from model.engine import layout as c
 from model.engine.program import Compiler, Group, Keyed, Path
-from model.engine.tables import lognormal_from_mean_cv
+from model.engine.tables import exponential_from_mean, lognormal_from_mean_cv
 from model.spec import InputError
 
 FloatArray = npt.NDArray[np.float64]
 Discipline = Literal["fcfs", "sharing"]
 Eviction = Literal["lru", "fifo"]
 Key = Literal["user", "target"]
+Law = Literal["lognormal", "exponential"]
 DISCIPLINES: tuple[str, ...] = get_args(Discipline)
 EVICTIONS: tuple[str, ...] = get_args(Eviction)
+LAWS: tuple[str, ...] = get_args(Law)
 KEYS = {"user": c.J_USER, "target": c.J_TARGET}
 MOST_RATE_PER_S = 1e7
 
@@ -71,7 +73,7 @@ class Plant:
     backgrounds: list[Background] = field(default_factory=list)
     jobs: dict[str, Path] = field(default_factory=dict)
     """What a control process starts: a refresh, a repair."""
-    _cv_rows: dict[float, int] = field(default_factory=dict)
+    _shape_rows: dict[tuple[Law, float], int] = field(default_factory=dict)
 
     def host(self, name: str, cores: int = 1, discipline: Discipline = "fcfs") -> None:
         """A machine whose cores its processes share.
@@ -186,21 +188,35 @@ class Plant:
         """A queue of messages."""
         self.queues[name] = len(self.queues)
 
-    def step(self, name: str, base_s: float, per_item_s: float = 0.0, cv: float = 0.0) -> None:
-        """The CPU cost of a step: ``base_s + per_item_s * items``, lognormal with coefficient of variation `cv`."""
+    def step(
+        self, name: str, base_s: float, per_item_s: float = 0.0, cv: float = 0.0, *, law: Law = "lognormal"
+    ) -> None:
+        """The CPU cost of a step: ``base_s + per_item_s * items``, times a factor of mean 1 that is drawn per visit.
+
+        The factor is lognormal with coefficient of variation `cv`, or exponential, where `cv` is 1 and may be left out.
+        """
         for what, value in (("base_s", base_s), ("per_item_s", per_item_s), ("cv", cv)):
             if not (np.isfinite(value) and value >= 0):
                 raise InputError(f"step {name}: {what} is {value}; it must be finite and not negative")
-        table = -1
-        if cv > 0:
-            if cv not in self._cv_rows:
-                self._cv_rows[cv] = len(self.tables)
-                self.tables.append(lognormal_from_mean_cv(1.0, cv))
-                self.wait_names.append(f"cv {cv:g}")
-            table = self._cv_rows[cv]
+        if law not in LAWS:
+            raise InputError(f"step {name}: law is {law!r}; allowed: {', '.join(LAWS)}")
+        if law == "exponential" and cv not in (0, 1):
+            raise InputError(f"step {name}: cv is {cv:g}; that of an exponential is 1")
         self.step_rows[name] = len(self.costs)
         self.step_names.append(name)
-        self.costs.append([base_s * 1e9, per_item_s * 1e9, table])
+        self.costs.append([base_s * 1e9, per_item_s * 1e9, self._shape(law, cv)])
+
+    def _shape(self, law: Law, cv: float) -> int:
+        """The row of the table of a factor of mean 1; -1 where it is 1."""
+        if law == "lognormal" and cv == 0:
+            return -1
+        shape = (law, 1.0 if law == "exponential" else cv)
+        if shape not in self._shape_rows:
+            self._shape_rows[shape] = len(self.tables)
+            exponential = law == "exponential"
+            self.tables.append(exponential_from_mean(1.0) if exponential else lognormal_from_mean_cv(1.0, cv))
+            self.wait_names.append(law if exponential else f"cv {cv:g}")
+        return self._shape_rows[shape]
 
     def wait(self, name: str, table_ns: FloatArray) -> None:
         """A delay as a quantile table in nanoseconds."""

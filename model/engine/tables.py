@@ -76,6 +76,19 @@ def table_mean(table: FloatArray) -> float:
     return float((body + table[CELLS - 1] + table[TABLE_POINTS]) / CELLS)
 
 
+def table_second_moment(table: FloatArray) -> float:
+    """Exact E[X^2] of the interpolated table with its tail: uniform within a cell, exponential behind the last."""
+    low, high = table[: CELLS - 1], table[1:CELLS]
+    last, tail = table[CELLS - 1], table[TABLE_POINTS]
+    body = ((low * low + low * high + high * high) / 3).sum()
+    return float((body + last * last + 2 * last * tail + 2 * tail * tail) / CELLS)
+
+
+def table_cv(table: FloatArray) -> float:
+    """Exact coefficient of variation of the table, which is not quite that of the law it stands for."""
+    return math.sqrt(max(0.0, table_second_moment(table) / table_mean(table) ** 2 - 1))
+
+
 def _scaled(table: FloatArray, mean: float) -> FloatArray:
     assert table.size == TABLE_STRIDE
     return table * (mean / table_mean(table))

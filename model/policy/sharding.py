@@ -75,8 +75,13 @@ def shards_of(
     kind: int, idents: NDArray[np.integer], points: NDArray[np.int64], owners: NDArray[np.int32]
 ) -> NDArray[np.int32]:
     """`shard_of(key_hash(kind, ident), ...)` for an array of idents at once."""
+    return owners[ring_positions(kind, idents, points)]
+
+
+def ring_positions(kind: int, idents: NDArray[np.integer], points: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The index of the point that each key belongs to: the first at or after it, round the end to the first."""
     position = np.searchsorted(points, _key_hashes(kind, np.asarray(idents, np.int64)), side="left")
-    return owners[np.where(position == len(points), 0, position)]
+    return np.where(position == len(points), 0, position)
 
 
 def _key_hashes(kind: int, idents: NDArray[np.int64]) -> NDArray[np.int64]:

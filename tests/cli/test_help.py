@@ -12,7 +12,7 @@ import pytest
 from model.cli import plugins
 from tests.cli.run_cli import feedtwin
 
-BUILT_IN = ("simulate", "compare", "sweep", "bench", "scenarios", "schema", "doctor")
+BUILT_IN = ("simulate", "compare", "sweep", "verify", "bench", "scenarios", "schema", "doctor")
 PLUG_INS = ("demo", "up", "load", "calibrate", "regress")
 HEAVY = ("numba", "numpy", "polars", "simpy", "pydantic", "matplotlib", "gevent", "locust", "psycopg", "faststream")
 

@@ -1,0 +1,121 @@
+"""`feedtwin verify`: the engine against queueing theory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from model.cli.options import JsonOption
+from model.cli.output import note, print_json, status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model.analysis.verification import Quantity, Result
+
+_MILLI = {"s": "ms"}
+_COLOURS = {"agrees": "green", "differs": "bold red", "too noisy": "bold yellow"}
+
+
+def verify(
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NAME", help="One check, or all whose names begin with it. Repeatable."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Other arrivals and service times.")] = 1,
+    json_output: JsonOption = False,
+) -> None:
+    """Hold the engine to queueing theory: M/M/c, M/G/1, networks, loss, caches, hashing; exit 1 if it differs.
+
+    Example: feedtwin verify --only mm1 --only jackson
+    """
+    with status("loading the engine (the first run compiles it, about half a minute)") as say:
+        from model.analysis.verification import CHECKS, chosen
+        from model.analysis.verification import verify as run_checks
+
+        count = len(chosen(only or ()))
+        done: list[str] = []
+
+        def tell(check: Any) -> None:
+            done.append(check.name)
+            say(f"check {len(done)} of {count}: {check.model}")
+
+        results = run_checks(only or (), seed=seed, on_check=tell)
+
+    passed = all(result.passed for result in results)
+    if json_output:
+        print_json(_document(results, seed=seed, passed=passed))
+    else:
+        _print(results)
+    n = sum(len(result.quantities) for result in results)
+    wrong = sum(not quantity.passed for result in results for quantity in result.quantities)
+    spent_s = sum(result.wall_s for result in results)
+    note(f"{n - wrong} of {n} quantities agree; {len(results)} of {len(CHECKS)} checks run, {spent_s:.0f} s")
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _document(results: Sequence[Result], *, seed: int, passed: bool) -> dict[str, Any]:
+    from model.analysis.verification import CONFIDENCE, FAMILY_LEVEL
+
+    return {
+        "passed": passed,
+        "seed": seed,
+        "family_level": FAMILY_LEVEL,
+        "confidence": CONFIDENCE,
+        "wall_s": sum(result.wall_s for result in results),
+        "quantities": [
+            {"check": result.check.name, **quantity.document()} for result in results for quantity in result.quantities
+        ],
+        "checks": [
+            {
+                "check": result.check.name,
+                "model": result.check.model,
+                "source": result.check.source,
+                "passed": result.passed,
+                "wall_s": result.wall_s,
+            }
+            for result in results
+        ],
+    }
+
+
+def _print(results: Sequence[Result]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from model.analysis.verification import FAMILY_LEVEL, N_QUANTITIES
+
+    table = Table("check", "quantity", box=None, pad_edge=False)
+    for column in ("exact", "estimate", "±", "allowed"):
+        table.add_column(column, justify="right")
+    table.add_column("", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for result in results:
+        table.add_row(f"[bold]{result.check.name}[/bold]", f"[dim]{result.check.model}; {result.check.source}[/dim]")
+        for quantity in result.quantities:
+            table.add_row("", *_cells(quantity))
+    console = Console()
+    console.print(table, highlight=False)
+    console.print(
+        f"± is half of an interval; all {N_QUANTITIES} of the whole list hold together at {FAMILY_LEVEL:.1%} "
+        "(Bonferroni). Allowed is how far the closed form itself may be off.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _cells(quantity: Quantity) -> list[str]:
+    scale = 1e3 if quantity.unit in _MILLI else 1.0
+    at_most = "≤ " if quantity.relation == "at most" else ""
+    colour = _COLOURS[quantity.verdict]
+    return [
+        quantity.name,
+        at_most + f"{quantity.exact * scale:.5g}",
+        f"{quantity.estimate * scale:.5g}",
+        f"{quantity.half_width * scale:.2g}" if quantity.half_width else "",
+        f"{quantity.allowed * scale:.1g}" if quantity.allowed else "",
+        _MILLI.get(quantity.unit, quantity.unit),
+        f"[{colour}]{quantity.verdict}[/{colour}]",
+    ]
