@@ -87,15 +87,15 @@ def _print(results: Sequence[Result]) -> None:
 
     from model.analysis.verification import FAMILY_LEVEL, N_QUANTITIES
 
-    table = Table("check", "quantity", box=None, pad_edge=False)
+    table = Table("check", box=None, pad_edge=False)
+    table.add_column("quantity", no_wrap=True)
     for column in ("exact", "estimate", "±", "allowed"):
         table.add_column(column, justify="right")
     table.add_column("", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for result in results:
-        table.add_row(f"[bold]{result.check.name}[/bold]", f"[dim]{result.check.model}; {result.check.source}[/dim]")
-        for quantity in result.quantities:
-            table.add_row("", *_cells(quantity))
+        for number, quantity in enumerate(result.quantities):
+            table.add_row("" if number else f"[bold]{result.check.name}[/bold]", *_cells(quantity))
     console = Console()
     console.print(table, highlight=False)
     console.print(
