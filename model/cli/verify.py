@@ -87,11 +87,11 @@ def _print(results: Sequence[Result]) -> None:
 
     from model.analysis.verification import FAMILY_LEVEL, N_QUANTITIES
 
-    table = Table("check", box=None, pad_edge=False)
-    table.add_column("quantity", no_wrap=True)
-    for column in ("exact", "estimate", "±", "allowed"):
-        table.add_column(column, justify="right")
-    table.add_column("", no_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("check", no_wrap=True)
+    table.add_column("quantity")
+    for column in ("exact", "estimate", "±"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for result in results:
         for number, quantity in enumerate(result.quantities):
@@ -100,7 +100,7 @@ def _print(results: Sequence[Result]) -> None:
     console.print(table, highlight=False)
     console.print(
         f"± is half of an interval; all {N_QUANTITIES} of the whole list hold together at {FAMILY_LEVEL:.1%} "
-        "(Bonferroni). Allowed is how far the closed form itself may be off.",
+        "(Bonferroni). What each check runs, and how far its closed form may be off, is in docs/verification.md.",
         highlight=False,
         soft_wrap=True,
     )
@@ -110,12 +110,11 @@ def _cells(quantity: Quantity) -> list[str]:
     scale = 1e3 if quantity.unit in _MILLI else 1.0
     at_most = "≤ " if quantity.relation == "at most" else ""
     colour = _COLOURS[quantity.verdict]
+    unit = _MILLI.get(quantity.unit, quantity.unit)
     return [
-        quantity.name,
+        f"{quantity.name} ({unit})" if unit else quantity.name,
         at_most + f"{quantity.exact * scale:.5g}",
         f"{quantity.estimate * scale:.5g}",
         f"{quantity.half_width * scale:.2g}" if quantity.half_width else "",
-        f"{quantity.allowed * scale:.1g}" if quantity.allowed else "",
-        _MILLI.get(quantity.unit, quantity.unit),
         f"[{colour}]{quantity.verdict}[/{colour}]",
     ]
