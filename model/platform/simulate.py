@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,15 @@ from model.engine import layout as c
 from model.engine.dataplane import DataPlane, Sessions
 from model.engine.environment import NS_PER_S, Environment
 from model.engine.plant import Plant
+from model.platform.cluster_run import simulate_cluster
 from model.platform.data import platform_data
 from model.platform.faults import inject
 from model.platform.feed import feed_plant, settings
+from model.platform.memory import require_memory
+from model.platform.station import Station, stations_of
 from model.runs import Run, RunBuilder, provenance
 from model.runs.run import Validity
-from model.spec import Calibration, Scenario, steps
+from model.spec import Calibration, InputError, Scenario, steps
 from model.spec.load import SHIPPED
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import STEPS, WAITS
@@ -43,47 +45,16 @@ def shipped_calibration() -> Calibration:
     return Calibration.load(SHIPPED / "calibrations" / "reference.json")
 
 
-@dataclass(frozen=True, eq=False)
-class Station:
-    """One process of the running platform, for control processes: `platform.redis[2].slow_down(5)`."""
-
-    plane: DataPlane
-    row: int
-    name: str
-
-    def slow_down(self, factor: float) -> None:
-        """Multiply its service times by `factor` from now on; 1 is normal."""
-        self.plane.slow_down(self.row, factor)
-
-    def pause(self) -> None:
-        """Stop it, as SIGSTOP does."""
-        self.plane.pause(self.row)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self.plane.resume(self.row)
-
-    @property
-    def queue_length(self) -> int:
-        """Visits waiting, without the one in service."""
-        return int(self.plane.state.stations[self.row, c.S_LENGTH])
-
-    @property
-    def busy_s(self) -> float:
-        """Service time begun so far."""
-        return float(self.plane.state.stations[self.row, c.S_BUSY_NS]) / NS_PER_S
-
-
 class Platform:
     """The running platform as a control process sees it."""
 
     def __init__(self, scenario: Scenario, plane: DataPlane) -> None:
         self.scenario = scenario
         self.plane = plane
-        self.api = self._group("api")
-        self.redis = self._group("redis")
-        self.workers = self._group("worker")
-        self.relay = self._group("relay")
+        self.api = stations_of(plane, "api")
+        self.redis = stations_of(plane, "redis")
+        self.workers = stations_of(plane, "worker")
+        self.relay = stations_of(plane, "relay")
         replay = [row for row, name in enumerate(plane.plant.station_names) if name.startswith("replay")]
         self.replay = [Station(plane, row, plane.plant.station_names[row]) for row in replay]
 
@@ -95,10 +66,6 @@ class Platform:
     def in_flight(self) -> int:
         """Requests sent and not answered."""
         return self.plane.scalar(c.X_IN_FLIGHT)
-
-    def _group(self, kind: str) -> list[Station]:
-        plant = self.plane.plant
-        return [Station(self.plane, row, plant.station_names[row]) for row in _rows(plant.station_names, kind)]
 
 
 def simulate(
@@ -114,8 +81,16 @@ def simulate(
 
     `processes` are SimPy process functions ``def process(env, platform)`` that read and change the running platform.
     `schedule` replays given requests (those of a load test) instead of drawing them. Raises InputError for a
-    calibration that does not fit, MachineError where memory would not suffice.
+    calibration that does not fit, and for a population that needs more memory than there is, before allocating it.
     """
+    if scenario.platform.kind == "cluster":
+        if calibration is not None:
+            raise InputError("platform.kind is 'cluster': its costs are those of the scenario, and it takes no calibration")
+        return simulate_cluster(
+            scenario, graph=graph, schedule=schedule, processes=processes, on_progress=on_progress
+        )
+    if graph is None:
+        require_memory(scenario)
     calibration = calibration or shipped_calibration()
     graph = graph or graph_of(scenario)
     seeds = seed_state(scenario, graph)
@@ -306,7 +281,3 @@ def _validity(platform: Platform) -> Validity:
             left = f"{length} messages were left in the {queue} queue"
             reasons.append(f"{left} {DRAIN_LIMIT_S:g} s after the last arrival")
     return Validity(not reasons, tuple(reasons))
-
-
-def _rows(names: list[str], kind: str) -> list[int]:
-    return [row for row, name in enumerate(names) if name.rstrip("0123456789") == kind]

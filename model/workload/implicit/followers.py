@@ -15,10 +15,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from model.rng.compiled import inlined, subroutine
+from model.rng.compiled import inlined, njit, subroutine
 from model.workload.implicit.columns import (
-    U_CLASSES, U_FOLLOWERS_KEY, U_USERS, W_BEYOND, W_CLASS, W_MOST, W_READIEST, W_READINESS, W_SCALE, W_SLOPE,
+    U_CLASSES, U_FOLLOWERS_KEY, U_PULLED, U_USERS, W_BEYOND, W_CLASS, W_MOST, W_READIEST, W_READINESS, W_SCALE, W_SLOPE,
 )  # fmt: skip
 from model.workload.implicit.permutation import hash64, seat_of
 
@@ -118,3 +119,17 @@ def follows(crowd, class_begins, seat, runs):  # type: ignore[no-untyped-def]
     if after < 0:
         after += size
     return after < runs[which, _LENGTH]
+
+
+def pulled_runs(crowd: NDArray[np.int64], law: NDArray[np.float64], class_begins: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The runs of every pulled author, int64 [pulled, classes, 2]."""
+    runs = np.zeros((max(int(crowd[U_PULLED]), 1), len(class_begins) - 1, 2), np.int64)
+    _fill_runs(crowd, law, class_begins, int(crowd[U_PULLED]), runs)
+    return runs
+
+
+@njit
+def _fill_runs(crowd, law, class_begins, authors, runs):  # type: ignore[no-untyped-def]
+    """Those of the first `authors` accounts."""
+    for author in range(authors):
+        runs_of(crowd, law, class_begins, author, followers_of(crowd, law, author), runs[author])
