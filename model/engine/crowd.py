@@ -142,8 +142,17 @@ def pulled_followees(crowd, class_begins, pulled_runs, pulled_offsets, pulled_au
 
 
 @subroutine
-def crowd_effect(s, job, which, a, now):  # type: ignore[no-untyped-def]  # noqa: C901
+def crowd_effect(s, job, which, a, now):  # type: ignore[no-untyped-def]
     """Apply effect `which` of `job` at `now` (ns)."""
+    if which < E_POSTED:
+        read_effect(s, job, which)
+    else:
+        fan_out_effect(s, job, which, a, now)
+
+
+@subroutine
+def read_effect(s, job, which):  # type: ignore[no-untyped-def]
+    """What reads do."""
     jobs, x, crowd = s.jobs, s.x, s.crowd
     user = jobs[job, J_USER]
     if which == E_SEAT:
@@ -168,7 +177,14 @@ def crowd_effect(s, job, which, a, now):  # type: ignore[no-untyped-def]  # noqa
         found = pulled_followees(crowd, s.class_begins, s.pulled_runs, s.hot_offsets, s.hot_authors, user)
         jobs[job, J_ITEMS] = found
         jobs[job, J_FLAG] = 1 if found > 0 else 0
-    elif which == E_POSTED:
+
+
+@subroutine
+def fan_out_effect(s, job, which, a, now):  # type: ignore[no-untyped-def]
+    """What posts do, from their row to the last of their followers."""
+    jobs, x, crowd = s.jobs, s.x, s.crowd
+    user = jobs[job, J_USER]
+    if which == E_POSTED:
         x[X_POSTS] += 1
         jobs[job, J_STAMP] = now
         jobs[job, J_CURSOR] = 0

@@ -32,7 +32,7 @@ STEP_PROCESSES: dict[ClusterStep, str] = {
 """The kind of process that serves each step."""
 
 
-def processes(cluster: Cluster) -> dict[str, int]:
+def process_counts(cluster: Cluster) -> dict[str, int]:
     """How many processes of each kind a cluster has."""
     return {
         "api": cluster.api_processes,
@@ -49,7 +49,7 @@ def cluster_plant(scenario: Scenario) -> Plant:
     plant = Plant()
     for step, cost in cluster.costs.items():
         plant.step(step.value, cost.base_s, cost.per_item_s, cost.cv)
-    count = processes(cluster)
+    count = process_counts(cluster)
     for kind in ("api", "graph", "posts", "worker"):
         plant.fifo(kind, servers=count[kind])
     plant.fifo("cache", count["cache"], selector=c.SEL_SHARD)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,20 +12,26 @@ import numpy.typing as npt
 import simpy
 
 from model.engine import layout as c
-from model.engine.dataplane import ArrivalBlock, DataPlane
+from model.engine.dataplane import DataPlane
 from model.engine.environment import NS_PER_S, Environment
 from model.engine.tally import T_COMPLETED, T_FAILED, T_FINISHED, T_OFFERED, T_SUM_NS, tally
-from model.platform.cluster import STEP_PROCESSES, cluster_plant, processes, settings
+from model.platform.cluster import STEP_PROCESSES, cluster_plant, process_counts, settings
 from model.platform.data import hot_followees
 from model.platform.memory import require_memory
 from model.platform.station import Station, stations_of
-from model.runs import OUTCOMES, N_BUCKETS, Run, RunBuilder, provenance
+from model.runs import OUTCOMES, Run, RunBuilder, provenance
 from model.runs.run import Validity
 from model.spec import ENDPOINTS, InputError, Scenario
 from model.spec.cluster import ClusterStep
+from model.spec.seed_tables import SeedTables
 from model.workload import FollowerGraph, Schedule, graph_of, schedule_of, seed_state
 from model.workload.implicit.columns import (
-    CROWD_COLUMNS, SEAT_CACHED, SEAT_LENGTH, U_REPLICAS, U_SHARDS, U_USERS,
+    CROWD_COLUMNS,
+    SEAT_CACHED,
+    SEAT_LENGTH,
+    U_REPLICAS,
+    U_SHARDS,
+    U_USERS,
 )  # fmt: skip
 from model.workload.implicit.crowd import Crowd, crowd_of
 from model.workload.implicit.followers import pulled_runs
@@ -80,9 +86,6 @@ class ClusterPlatform:
     def deliveries_outstanding(self) -> int:
         """Followers of posts pushed so far whom their post has not reached."""
         return self.plane.scalar(c.X_DUE) - self.plane.scalar(c.X_EXPECTED) - self.plane.scalar(c.X_UNCACHED)
-
-
-ClusterProcess = "Callable[[Environment, ClusterPlatform], Generator[simpy.Event, Any, Any]]"
 
 
 def simulate_cluster(
@@ -147,7 +150,7 @@ def _population(
     else:
         graph = graph or graph_of(scenario)
         seeds = seed_state(scenario, graph)
-        data = explicit_data(scenario, graph)
+        data = explicit_data(scenario, seeds)
         requests = schedule or schedule_of(scenario, graph, seeds)
     data["crowd"][[U_SHARDS, U_REPLICAS]] = cluster.cache_shards, cluster.cache_replicas
     return data, requests
@@ -165,19 +168,19 @@ def implicit_data(crowd: Crowd, scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def explicit_data(scenario: Scenario, graph: FollowerGraph) -> dict[str, Any]:
+def explicit_data(scenario: Scenario, seeds: SeedTables) -> dict[str, Any]:
     """The same of a population whose followers are listed. Raises InputError for too long timelines."""
     if scenario.policies.timeline_cap > SEAT_LENGTH:
         raise InputError(
             f"policies.timeline_cap is {scenario.policies.timeline_cap}; at most {SEAT_LENGTH} entries can be counted"
         )
-    seeds = seed_state(scenario, graph)
     offsets, _ = seeds.timelines(everyone=True)
     hot_offsets, hot_authors = hot_followees(seeds)
     crowd = np.zeros(CROWD_COLUMNS, np.int64)
-    crowd[U_USERS] = graph.users
+    crowd[U_USERS] = seeds.users
     return {
-        "seats": np.diff(offsets).astype(np.uint16) | np.where(seeds.materialized, np.uint16(SEAT_CACHED), np.uint16(0)),
+        "seats": np.diff(offsets).astype(np.uint16)
+        | np.where(seeds.materialized, np.uint16(SEAT_CACHED), np.uint16(0)),
         "crowd": crowd,
         "follower_offsets": seeds.follower_offsets.astype(np.int64),
         "followers": seeds.followers.astype(np.int32),
@@ -227,7 +230,7 @@ def _sample(env: Environment, platform: ClusterPlatform, builder: RunBuilder) ->
     duration_s = platform.scenario.duration_s
     interval_s = max(SAMPLE_INTERVAL_S, duration_s / MOST_SAMPLES)
     stations = {kind: stations_of(platform.plane, kind) for kind in sorted(set(STEP_PROCESSES.values()))}
-    count = processes(platform.scenario.platform.cluster)
+    count = process_counts(platform.scenario.platform.cluster)
     before: dict[str, float] = {}
     for tick in itertools.count():
         builder.add_gauge(env.now, "in_flight", "", platform.in_flight)

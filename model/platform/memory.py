@@ -8,17 +8,20 @@ from model.spec import InputError, Scenario
 BASE_BYTES = 450_000_000
 """Interpreter, libraries, compiled code and the tables of the data plane."""
 BYTES_PER_IMPLICIT_USER = 2
-BYTES_PER_USER = 700
-"""Explicit: activity, timelines, pages and their making, per account..."""
-BYTES_PER_EDGE = 60
-"""...and per follower of each."""
-BYTES_PER_POST = 120
+BYTES_PER_USER = 500
+"""Explicit: activity and shards, per account..."""
+BYTES_PER_ENTRY = 16
+"""...per entry of its timeline and its page, while they are made..."""
+BYTES_PER_EDGE = 24
+"""...per follower..."""
+BYTES_PER_POST = 60
+"""...and per post. All measured, with 200 000 accounts."""
 BYTES_PER_REQUEST_OF_A_SECOND = 150
 """A block of the schedule, as it is drawn and as the data plane takes it."""
 
 
 def needed_bytes(scenario: Scenario) -> int:
-    """An estimate of the peak resident memory of a simulation, in bytes; from above, within about a factor of 2."""
+    """An estimate of the peak resident memory of a simulation, in bytes, within about a third of it."""
     population, workload = scenario.population, scenario.workload
     users = population.users
     requests = 0.0
@@ -28,8 +31,14 @@ def needed_bytes(scenario: Scenario) -> int:
     total = BASE_BYTES + requests * BYTES_PER_REQUEST_OF_A_SECOND
     if population.kind == "implicit":
         return round(total + users * BYTES_PER_IMPLICIT_USER)
-    total += users * (BYTES_PER_USER + population.posts_per_user * BYTES_PER_POST)
-    return round(total + users * population.mean_followers * BYTES_PER_EDGE)
+    entries = min(scenario.policies.timeline_cap, population.posts_per_user * population.mean_followers)
+    each = (
+        BYTES_PER_USER
+        + (entries + scenario.policies.page_size) * BYTES_PER_ENTRY
+        + population.mean_followers * BYTES_PER_EDGE
+        + population.posts_per_user * BYTES_PER_POST
+    )
+    return round(total + users * each)
 
 
 def require_memory(scenario: Scenario, available_bytes: int | None = None) -> None:
@@ -38,9 +47,9 @@ def require_memory(scenario: Scenario, available_bytes: int | None = None) -> No
     needed = needed_bytes(scenario)
     if available is not None and needed > available:
         raise InputError(
-            f"population.users is {scenario.population.users}: simulating them needs about {_gib(needed)}, and "
+            f"population: simulating {scenario.population.users} users needs about {_gib(needed)} of memory, and "
             f"{_gib(available)} are available; lower population.users"
-            + ("" if scenario.population.kind == "implicit" else " or population.mean_followers")
+            + ("" if scenario.population.kind == "implicit" else ", population.mean_followers or population.posts_per_user")
         )
 
 

@@ -85,10 +85,12 @@ def simulate(
     """
     if scenario.platform.kind == "cluster":
         if calibration is not None:
-            raise InputError("platform.kind is 'cluster': its costs are those of the scenario, and it takes no calibration")
-        return simulate_cluster(
-            scenario, graph=graph, schedule=schedule, processes=processes, on_progress=on_progress
-        )
+            raise InputError(
+                "platform.kind is 'cluster': its costs are those of the scenario, and it takes no calibration"
+            )
+        if isinstance(schedule, ClosedSchedule):
+            raise InputError("schedule is one of sessions; requests to a cluster are open")
+        return simulate_cluster(scenario, graph=graph, schedule=schedule, processes=processes, on_progress=on_progress)
     if graph is None:
         require_memory(scenario)
     calibration = calibration or shipped_calibration()

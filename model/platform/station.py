@@ -43,6 +43,4 @@ class Station:
 def stations_of(plane: DataPlane, group: str) -> list[Station]:
     """The stations of a group, in order."""
     names = plane.plant.station_names
-    return [
-        Station(plane, row, name) for row, name in enumerate(names) if name.rstrip("0123456789") == group
-    ]
+    return [Station(plane, row, name) for row, name in enumerate(names) if name.rstrip("0123456789") == group]

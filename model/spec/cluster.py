@@ -44,7 +44,8 @@ class ClusterStep(StrEnum):
 
 
 class ClusterCost(Frozen):
-    """A step takes ``base_s + per_item_s * items`` of one process's time; lognormal with coefficient of variation `cv`."""
+    """A step takes ``base_s + per_item_s * items`` of one process's time, lognormal with coefficient of variation
+    `cv`."""
 
     base_s: NonNegative
     per_item_s: NonNegative = 0.0

@@ -81,9 +81,13 @@ class Population(_Frozen):
                 )
             return self
         if self.users < MIN_IMPLICIT_USERS:
-            raise ValueError(f"users is {self.users}; an implicit population has at least {MIN_IMPLICIT_USERS} accounts")
+            raise ValueError(
+                f"users is {self.users}; an implicit population has at least {MIN_IMPLICIT_USERS} accounts"
+            )
         if self.graph is not None:
-            raise ValueError(f"graph is {str(self.graph)!r}; an implicit population is drawn from the seed: set kind to explicit")
+            raise ValueError(
+                f"graph is {str(self.graph)!r}; an implicit population is drawn from the seed: set kind to explicit"
+            )
         if self.max_follower_share > MAX_IMPLICIT_SHARE:
             raise ValueError(
                 f"max_follower_share is {self.max_follower_share:g}; in an implicit population at most "
@@ -382,8 +386,8 @@ class Scenario(_Frozen):
         tasks = math.ceil(share * self.population.users / cluster.followers_per_task)
         if tasks > MAX_FANOUT_TASKS:
             raise ValueError(
-                f"platform.cluster.followers_per_task is {cluster.followers_per_task}; the most followed account's posts "
-                f"would make {tasks} tasks each, at most {MAX_FANOUT_TASKS} are allowed"
+                f"platform.cluster.followers_per_task is {cluster.followers_per_task}; a post of the most followed "
+                f"account would make {tasks} tasks, at most {MAX_FANOUT_TASKS} are allowed"
             )
 
     @classmethod

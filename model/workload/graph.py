@@ -82,7 +82,9 @@ def graph_of(scenario: Scenario) -> FollowerGraph:
     """
     population = scenario.population
     if population.kind == "implicit":
-        raise InputError("population.kind is 'implicit': it lists no followers, and only 'feedtwin simulate' can use it")
+        raise InputError(
+            "population.kind is 'implicit': it lists no followers, and only 'feedtwin simulate' can use it"
+        )
     if population.graph is not None:
         return FollowerGraph.from_followers(*load_edge_list(population.graph))
     return FollowerGraph.from_followers(*generate_edges(population, scenario.seed))

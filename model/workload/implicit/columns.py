@@ -1,4 +1,4 @@
-"""The numbers that describe a population to compiled code: columns of two vectors, `crowd` (int64) and `law` (float64)."""
+"""The numbers that describe a population to compiled code: columns of `crowd` (int64) and of `law` (float64)."""
 
 from __future__ import annotations
 

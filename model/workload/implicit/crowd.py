@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -122,7 +123,7 @@ def _ranks(users: int, law: FloatArray) -> Ranks:
     exact = min(_EXACT_RANKS, users)
     steps = int(np.ceil(np.log(users / exact) / np.log(_RANK_RATIO))) + 1
     edges = np.unique(np.rint(np.geomspace(exact, users, max(steps, 2))).astype(np.int64))
-    middles = np.concatenate((np.arange(exact), (edges[:-1] + edges[1:] - 1) / 2))
+    middles = np.concatenate((np.arange(exact, dtype=np.float64), (edges[:-1] + edges[1:] - 1) / 2))
     accounts = np.concatenate((np.ones(exact), np.diff(edges)))
     return Ranks(counts_by_rank(middles, users, law), accounts)
 
@@ -136,7 +137,7 @@ def _readiness(ranks: Ranks) -> FloatArray:
     weights = np.sort((spread[:, None] * (typical + 1.0) ** FOLLOWING_EXPONENT).ravel())
     tickets = np.maximum(np.rint(TICKETS_PER_USER * weights / weights.mean()), 1)
     bounds = np.rint(np.array(CLASS_BOUNDS) * len(tickets)).astype(int)
-    return np.array([tickets[low:high].mean() for low, high in zip(bounds[:-1], bounds[1:], strict=True)])
+    return np.array([tickets[low:high].mean() for low, high in pairwise(bounds)])
 
 
 def _pulled(users: int, law: FloatArray, mode_code: int, threshold: int) -> int:
@@ -150,7 +151,7 @@ def _pulled(users: int, law: FloatArray, mode_code: int, threshold: int) -> int:
             high = middle
     if low > MOST_PULLED:
         raise InputError(
-            f"policies.celebrity_threshold_followers is {threshold}; {low} accounts have as many followers, and at most "
-            f"{MOST_PULLED} can be pulled: raise it"
+            f"policies.celebrity_threshold_followers is {threshold}; {low} accounts have as many followers, and at "
+            f"most {MOST_PULLED} can be pulled: raise it"
         )
     return low

@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 
 from model.rng.compiled import inlined, njit, subroutine
 from model.workload.implicit.columns import (
-    U_CLASSES, U_FOLLOWERS_KEY, U_PULLED, U_USERS, W_BEYOND, W_CLASS, W_MOST, W_READIEST, W_READINESS, W_SCALE, W_SLOPE,
+    U_CLASSES,
+    U_FOLLOWERS_KEY,
+    U_PULLED,
+    U_USERS,
+    W_BEYOND,
+    W_CLASS,
+    W_MOST,
+    W_READIEST,
+    W_READINESS,
+    W_SCALE,
+    W_SLOPE,
 )  # fmt: skip
 from model.workload.implicit.permutation import hash64, seat_of
 
@@ -121,7 +131,9 @@ def follows(crowd, class_begins, seat, runs):  # type: ignore[no-untyped-def]
     return after < runs[which, _LENGTH]
 
 
-def pulled_runs(crowd: NDArray[np.int64], law: NDArray[np.float64], class_begins: NDArray[np.int64]) -> NDArray[np.int64]:
+def pulled_runs(
+    crowd: NDArray[np.int64], law: NDArray[np.float64], class_begins: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """The runs of every pulled author, int64 [pulled, classes, 2]."""
     runs = np.zeros((max(int(crowd[U_PULLED]), 1), len(class_begins) - 1, 2), np.int64)
     _fill_runs(crowd, law, class_begins, int(crowd[U_PULLED]), runs)
