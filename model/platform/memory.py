@@ -49,7 +49,11 @@ def require_memory(scenario: Scenario, available_bytes: int | None = None) -> No
         raise InputError(
             f"population: simulating {scenario.population.users} users needs about {_gib(needed)} of memory, and "
             f"{_gib(available)} are available; lower population.users"
-            + ("" if scenario.population.kind == "implicit" else ", population.mean_followers or population.posts_per_user")
+            + (
+                ""
+                if scenario.population.kind == "implicit"
+                else ", population.mean_followers or population.posts_per_user"
+            )
         )
 
 

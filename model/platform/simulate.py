@@ -36,7 +36,8 @@ SEVERAL = (steps.Process.API, steps.Process.REDIS, steps.Process.WORKER, steps.P
 DRAIN_LIMIT_S = 30.0
 """How long after the last arrival the run waits for requests and messages still under way."""
 
-Process = Callable[[Environment, "Platform"], Generator[simpy.Event, Any, Any]]
+Process = Callable[[Environment, Any], Generator[simpy.Event, Any, Any]]
+"""Called with the environment and the `Platform` (of a cluster the `ClusterPlatform`)."""
 IntArray = npt.NDArray[np.int64]
 
 

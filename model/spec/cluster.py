@@ -48,8 +48,11 @@ class ClusterCost(Frozen):
     `cv`."""
 
     base_s: NonNegative
+    """Of a visit."""
     per_item_s: NonNegative = 0.0
+    """Of each item."""
     cv: NonNegative = 0.5
+    """Coefficient of variation between visits; 0 is a constant."""
 
 
 class Cluster(Frozen):
@@ -75,7 +78,7 @@ class Cluster(Frozen):
     network_s: NonNegative = 0.001
     """Of a request, all that it spends between machines and on its way to the client and back."""
     costs: Mapping[ClusterStep, ClusterCost] = {}
-    """By step; each that is served must be stated."""
+    """Of each step; see docs/cluster.md. All must be stated."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -18,7 +18,7 @@ from model.workload.implicit.permutation import describe_permutation, key_of
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-CLASS_BOUNDS = (0.0, 0.2, 0.4, 0.55, 0.7, 0.8, 0.87, 0.92, 0.95, 0.97, 0.985, 0.993, 0.997, 0.999, 1.0)
+CLASS_BOUNDS = (0.0, 0.13, 0.25, 0.4, 0.55, 0.7, 0.8, 0.87, 0.92, 0.95, 0.97, 0.985, 0.993, 0.997, 0.999, 1.0)
 """Shares of the accounts that follow others least: the classes of readiness lie between them."""
 MOST_PULLED = 1_000
 """Each read looks at every pulled author."""

@@ -31,7 +31,8 @@ from model.workload.implicit.columns import (
     W_SCALE,
     W_SLOPE,
 )  # fmt: skip
-from model.workload.implicit.permutation import hash64, seat_of
+from model.workload.implicit.hashing import hash64
+from model.workload.implicit.permutation import seat_of
 
 _RARE = 0.01
 """Where no account follows an author with a higher probability, the exponential is taken for a line."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.policy import sharding
 from model.rng.compiled import inlined
 from model.rng.philox import purpose_key
 from model.workload.implicit.columns import U_LEFT_BITS, U_RIGHT_BITS, U_ROUND_KEYS, U_USERS
+from model.workload.implicit.hashing import hash64
 
 ROUNDS = 4
 STRATA = 256
@@ -23,8 +23,6 @@ STRATA = 256
 KEY_MASK = (1 << 62) - 1
 """Keys are added to numbers below 2^62, and the sum must not overflow."""
 _ONE = np.int64(1)
-
-hash64 = inlined(sharding.hash64)
 
 
 def key_of(seed: int, purpose: str) -> int:

@@ -19,7 +19,8 @@ from model.workload.activity import POSTING_SIGMA, READING_EXPONENT
 from model.workload.implicit.activity import followees_by_class, reading_spread, reading_stratum
 from model.workload.implicit.columns import SEAT_CACHED, SEAT_LENGTH
 from model.workload.implicit.crowd import Crowd
-from model.workload.implicit.permutation import STRATA, hash64, key_of
+from model.workload.implicit.hashing import hash64
+from model.workload.implicit.permutation import STRATA, key_of
 
 FloatArray = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from model.spec import Scenario
 from model.spec.cluster import ClusterStep
 from model.workload.implicit.activity import reading_stratum
 from model.workload.implicit.crowd import Crowd
-from model.workload.implicit.followers import follows, followers_of, runs_of
+from model.workload.implicit.followers import followers_of, follows, runs_of
 from model.workload.implicit.permutation import place_of, seat_of, stratum_of, user_at
 
 IntArray = npt.NDArray[np.int64]

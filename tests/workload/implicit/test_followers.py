@@ -1,6 +1,8 @@
-"""Who follows whom: a push and a pull see one relation, every follower is there once, and the law is the explicit one."""
+"""Who follows whom: push and pull see one relation, every follower is there once, the law is the explicit one."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -65,10 +67,12 @@ def test_followees_are_spread_as_in_the_explicit_graph() -> None:
     crowd = crowd_of(scenario)
     ours = followees_by_class(crowd)
     explicit = np.sort(
-        graph_of(Scenario(name="x", population=scenario.population.model_copy(update={"kind": "explicit"}))).followee_counts
+        graph_of(
+            Scenario(name="x", population=scenario.population.model_copy(update={"kind": "explicit"}))
+        ).followee_counts
     )
     begins = crowd.class_begins
-    theirs = np.array([explicit[low:high].mean() for low, high in zip(begins[:-1], begins[1:], strict=True)])
+    theirs = np.array([explicit[low:high].mean() for low, high in pairwise(begins.tolist())])
     assert ours @ crowd.class_sizes == pytest.approx(explicit.sum(), rel=0.01)
     # An account's count varies beyond its readiness, so that the ends of the explicit order are a little further out.
     assert np.abs(ours / theirs - 1)[2:-2].max() < 0.08
