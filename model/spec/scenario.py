@@ -239,8 +239,8 @@ class Platform(_Frozen):
     """The size and the settings of every part."""
 
     kind: Literal["backend", "cluster"] = "backend"
-    """`backend`: the real backend's parts, sized by the other sections. `cluster`: `cluster` counts instead of them, and
-    `api.request_timeout_s`."""
+    """`backend`: the real backend's parts, sized by the other sections. `cluster`: of these only `cluster` and
+    `api.request_timeout_s` count."""
     cluster: Cluster = Cluster()
     api: Api = Api()
     redis: Redis = Redis()
