@@ -105,7 +105,13 @@ def _allowed(field: Schema, definitions: Mapping[str, Schema]) -> str:
     if "const" in field:
         return f"`{field['const']}`"
     if field["type"] == "object":
-        return f"endpoint: {_allowed(field['additionalProperties'], definitions)}"
+        inner = field["additionalProperties"]
+        named = inner.get("$ref", "").rpartition("/")[2]
+        if "properties" in definitions.get(named, {}):
+            fields = definitions[named]["properties"]
+            parts = ", ".join(f"{name}: {_allowed(part, definitions)}" for name, part in fields.items())
+            return f"step: {{{parts}}}"
+        return f"endpoint: {_allowed(inner, definitions)}"
     if field["type"] == "boolean":
         return "`true`, `false`"
     if field["type"] == "string":

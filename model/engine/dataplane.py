@@ -16,6 +16,7 @@ from model.engine.plant import Plant
 from model.engine.state import IntArray, State, empty_jobs, grown
 from model.rng.philox import purpose_key
 from model.spec import InputError
+from model.workload.implicit.columns import CROWD_COLUMNS, W_CLASS
 
 BACKGROUND_ENTITY = 1 << 40
 """Entities of background jobs start here, above every request ordinal."""
@@ -55,7 +56,7 @@ class Sessions:
 
 
 def no_data() -> dict[str, Any]:
-    """The data structures of a platform whose paths use no effects."""
+    """The data structures of a platform whose paths use no effects; `data` has those of one that does."""
     one, flag = np.zeros(1, np.int64), np.zeros(1, np.bool_)
     offsets, short = np.zeros(2, np.int64), np.zeros(1, np.int32)
     return {
@@ -64,7 +65,9 @@ def no_data() -> dict[str, Any]:
         "hot_shard": np.zeros(1, np.uint8), "pages": np.zeros((1, 1), np.int64), "page_head": short, "hot_row": short,
         "hot_pages": np.zeros((1, 1), np.int64), "hot_head": short, "post_cached": flag, "post_exists": flag,
         "session_lsn": one, "replayed": one, "known": np.zeros((1, 1), np.int64), "replay_delay": one,
-        "ring_points": one, "ring_owners": short,
+        "ring_points": one, "ring_owners": short, "seats": np.zeros(1, np.uint16),
+        "crowd": np.zeros(CROWD_COLUMNS, np.int64), "law": np.zeros(W_CLASS + 1), "class_begins": offsets,
+        "runs": np.zeros((1, 2), np.int64), "pulled_runs": np.zeros((1, 1, 2), np.int64),
     }  # fmt: skip
 
 
@@ -142,7 +145,7 @@ class DataPlane:
             job_page=np.zeros((len(jobs), max(1, int(values[c.SET_PAGE]))), np.int64),
             scratch=np.zeros(shards, np.int64),
             settings=values,
-            **(data or no_data()),
+            **{**no_data(), **(data or {})},
         )
         _link(self.state.jobs, c.J_NEXT, 0)
         _link(self.state.messages, c.M_NEXT, 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.engine import layout as c
+from model.engine.crowd import E_SEAT, SPREAD_SEATS, crowd_effect, spread_seats
 from model.engine.decisions import choose_server, key_hash, shard_of
 from model.engine.events import ONE, ZERO
 from model.engine.layout import (
@@ -134,6 +135,10 @@ def spread(s, job, which):  # type: ignore[no-untyped-def]
         user = s.jobs[job, J_USER]
         for k in range(s.hot_offsets[user], s.hot_offsets[user + 1]):
             counts[s.hot_shard[s.hot_authors[k]]] += 1
+    elif which == SPREAD_SEATS:
+        spread_seats(
+            s.jobs, job, counts, s.crowd, s.law, s.class_begins, s.runs, s.follower_offsets, s.followers,
+        )  # fmt: skip
     elif which == SPREAD_BATCH:
         author = s.jobs[job, J_USER]
         begin = s.follower_offsets[author] + s.jobs[job, J_CURSOR]
@@ -296,6 +301,8 @@ def effect(s, job, which, a, b, _, now):  # type: ignore[no-untyped-def]  # noqa
         jobs[job, J_WROTE] = now
     elif which == E_SINCE_WROTE:
         jobs[job, J_STAMP] = jobs[job, J_WROTE]
+    elif which >= E_SEAT:
+        crowd_effect(s, job, which, a, now)
     elif which == E_WORKER_SERVER:
         standbys = s.settings[SET_STANDBYS]
         jobs[job, J_SERVER] = jobs[job, J_ENTITY] % standbys if standbys > 0 else -1

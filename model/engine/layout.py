@@ -41,6 +41,7 @@ J_CHILD = 29  # the attempt that this job waits for
 J_DEADLINE = 30  # when it stops waiting for it; 0 none
 J_TRIES = 31  # attempts that have failed
 JOB_COLUMNS = 32
+J_END = J_WROTE  # of a fan-out task, which writes no row: where its part of the followers ends
 
 # Columns of `stations`: three cache lines, the first for every visit.
 S_KIND = 0
@@ -209,7 +210,9 @@ X_FLIGHT_COUNT = 29
 X_REJECTED = 30  # of the failed: turned away
 X_STUCK = 31  # operation at which a path ran without taking time
 X_SCHEDULED = 32  # events scheduled so far
-SCALARS = 33
+X_DUE = 33  # followers of the pushed posts of a cluster
+X_UNCACHED = 34  # of these, reached where the cache holds no timeline
+SCALARS = 35
 
 # Why the data plane returned.
 R_UNTIL = 0

@@ -40,6 +40,11 @@ class Station:
         return self._column(c.S_SERVERS)
 
     @property
+    def busy(self) -> int:
+        """Servers (or tokens) in use."""
+        return self._column(c.S_BUSY)
+
+    @property
     def queue_length(self) -> int:
         """Visits waiting, without those in service."""
         return self._column(c.S_LENGTH)
@@ -100,15 +105,14 @@ class Running:
         self.plane = plane
 
     def __getattr__(self, group: str) -> list[Station]:
-        if group.startswith("_") or group == "plane" or group not in self.plane.plant.groups:
+        if group.startswith("_") or group == "plane" or not (found := self.stations(group)):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {group!r}")
-        return self.stations(group)
+        return found
 
     def stations(self, group: str) -> list[Station]:
-        """The stations of a group, in order."""
-        names = self.plane.plant.station_names
-        members = self.plane.plant.groups[group]
-        return [Station(self.plane, row, names[row]) for row in range(members.first, members.first + members.size)]
+        """The stations that were declared as a group, in order: `redis` is redis0, redis1, ..."""
+        names = enumerate(self.plane.plant.station_names)
+        return [Station(self.plane, row, name) for row, name in names if group in (name, name.rstrip("0123456789"))]
 
     def cache(self, name: str) -> CacheView:
         """A cache by its name."""

@@ -67,6 +67,13 @@ class State(NamedTuple):
     ring_points: IntArray
     ring_owners: npt.NDArray[np.int32]
     settings: IntArray  # [SETTINGS]
+    # A population too large for the above, see `model.workload.implicit`.
+    seats: npt.NDArray[np.uint16]  # [users] timelines
+    crowd: IntArray  # [CROWD_COLUMNS]
+    law: npt.NDArray[np.float64]  # [W_CLASS + classes]
+    class_begins: IntArray  # [classes + 1]
+    runs: IntArray  # [classes, 2] scratch: an author's followers
+    pulled_runs: IntArray  # [pulled, classes, 2]
 
 
 def grown(table: Any, rows: int, fill: int = 0) -> Any:

@@ -109,6 +109,21 @@ def _cpu_quota() -> float | None:
         return None
 
 
+def memory_available_bytes() -> int | None:
+    """Memory that a process could take now: what the system has left, or what a container's limit leaves; None where
+    the system does not say."""
+    available = _memory().get("MemAvailable")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return available
+    if limit == "max":
+        return available
+    left = max(int(limit) - used, 0)
+    return left if available is None else min(left, available)
+
+
 def _memory() -> dict[str, int]:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -180,8 +180,17 @@ def figures(run: Run) -> dict[str, Any]:
 
 
 def cost_per_h(scenario: Scenario) -> float:
-    """The price of the platform per hour, in the scenario's currency."""
+    """The price of the platform per hour, in the scenario's currency; a cluster's cache servers cost as Redis shards,
+    its post and graph processes as PostgreSQL servers."""
     platform, cost = scenario.platform, scenario.cost
+    if platform.kind == "cluster":
+        cluster = platform.cluster
+        return (
+            cluster.api_processes * cost.api_process_per_h
+            + cluster.cache_shards * cluster.cache_replicas * cost.redis_shard_per_h
+            + (cluster.post_processes + cluster.graph_processes) * cost.postgres_server_per_h
+            + cluster.workers * cost.worker_process_per_h
+        )
     return (
         platform.api.processes * cost.api_process_per_h
         + platform.redis.shards * cost.redis_shard_per_h

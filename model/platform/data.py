@@ -32,7 +32,7 @@ def platform_data(scenario: Scenario, seeds: SeedTables, posts_hint: int) -> dic
     hot_rows[hot] = np.arange(int(hot.sum()), dtype=np.int32)
     hot_pages, hot_head = _newest_per_author(seeds, hot_rows, page)
     pages, head = _first_page(offsets, entries, page)
-    hot_offsets, hot_authors = _hot_followees(seeds)
+    hot_offsets, hot_authors = hot_followees(seeds)
     return {
         "follower_offsets": seeds.follower_offsets.astype(np.int64),
         "followers": seeds.followers.astype(np.int32),
@@ -86,7 +86,7 @@ def _newest_per_author(
     return _first_page(offsets, seeds.post_ids[chosen][order], page)
 
 
-def _hot_followees(seeds: SeedTables) -> tuple[IntArray, npt.NDArray[np.int32]]:
+def hot_followees(seeds: SeedTables) -> tuple[IntArray, npt.NDArray[np.int32]]:
     """Which pulled authors each user follows, as offsets into one array."""
     authors = np.repeat(np.arange(seeds.users, dtype=np.int32), np.diff(seeds.follower_offsets))
     of_hot = seeds.hot[authors]

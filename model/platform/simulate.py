@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,15 @@ from model.engine import layout as c
 from model.engine.dataplane import DataPlane, Sessions
 from model.engine.environment import NS_PER_S, Environment
 from model.engine.plant import Plant
+from model.engine.running import Running
+from model.platform.cluster_run import simulate_cluster
 from model.platform.data import platform_data
 from model.platform.faults import inject
 from model.platform.feed import feed_plant, settings
+from model.platform.memory import require_memory
 from model.runs import Run, RunBuilder, provenance
 from model.runs.run import Validity
-from model.spec import Calibration, Scenario, steps
+from model.spec import Calibration, InputError, Scenario, steps
 from model.spec.load import SHIPPED
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import STEPS, WAITS
@@ -34,7 +36,8 @@ SEVERAL = (steps.Process.API, steps.Process.REDIS, steps.Process.WORKER, steps.P
 DRAIN_LIMIT_S = 30.0
 """How long after the last arrival the run waits for requests and messages still under way."""
 
-Process = Callable[[Environment, "Platform"], Generator[simpy.Event, Any, Any]]
+Process = Callable[[Environment, Any], Generator[simpy.Event, Any, Any]]
+"""Called with the environment and the `Platform` (of a cluster the `ClusterPlatform`)."""
 IntArray = npt.NDArray[np.int64]
 
 
@@ -43,62 +46,15 @@ def shipped_calibration() -> Calibration:
     return Calibration.load(SHIPPED / "calibrations" / "reference.json")
 
 
-@dataclass(frozen=True, eq=False)
-class Station:
-    """One process of the running platform, for control processes: `platform.redis[2].slow_down(5)`."""
-
-    plane: DataPlane
-    row: int
-    name: str
-
-    def slow_down(self, factor: float) -> None:
-        """Multiply its service times by `factor` from now on; 1 is normal."""
-        self.plane.slow_down(self.row, factor)
-
-    def pause(self) -> None:
-        """Stop it, as SIGSTOP does."""
-        self.plane.pause(self.row)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self.plane.resume(self.row)
-
-    @property
-    def queue_length(self) -> int:
-        """Visits waiting, without the one in service."""
-        return int(self.plane.state.stations[self.row, c.S_LENGTH])
-
-    @property
-    def busy_s(self) -> float:
-        """Service time begun so far."""
-        return float(self.plane.state.stations[self.row, c.S_BUSY_NS]) / NS_PER_S
-
-
-class Platform:
-    """The running platform as a control process sees it."""
+class Platform(Running):
+    """The running feed as a control process sees it: `api`, `redis`, `workers`, `relay` and `replay` are lists of
+    stations, `outbox` and `fanout` the names of its queues."""
 
     def __init__(self, scenario: Scenario, plane: DataPlane) -> None:
+        super().__init__(plane)
         self.scenario = scenario
-        self.plane = plane
-        self.api = self._group("api")
-        self.redis = self._group("redis")
-        self.workers = self._group("worker")
-        self.relay = self._group("relay")
-        replay = [row for row, name in enumerate(plane.plant.station_names) if name.startswith("replay")]
-        self.replay = [Station(plane, row, plane.plant.station_names[row]) for row in replay]
-
-    def queue_length(self, queue: str) -> int:
-        """Messages in `outbox` or `fanout`."""
-        return int(self.plane.state.queues[self.plane.plant.queues[queue], c.Q_LENGTH])
-
-    @property
-    def in_flight(self) -> int:
-        """Requests sent and not answered."""
-        return self.plane.scalar(c.X_IN_FLIGHT)
-
-    def _group(self, kind: str) -> list[Station]:
-        plant = self.plane.plant
-        return [Station(self.plane, row, plant.station_names[row]) for row in _rows(plant.station_names, kind)]
+        self.workers = self.stations("worker")
+        self.replay = self.stations("replay")
 
 
 def simulate(
@@ -114,8 +70,18 @@ def simulate(
 
     `processes` are SimPy process functions ``def process(env, platform)`` that read and change the running platform.
     `schedule` replays given requests (those of a load test) instead of drawing them. Raises InputError for a
-    calibration that does not fit, MachineError where memory would not suffice.
+    calibration that does not fit, and for a population that needs more memory than there is, before allocating it.
     """
+    if scenario.platform.kind == "cluster":
+        if calibration is not None:
+            raise InputError(
+                "platform.kind is 'cluster': its costs are those of the scenario, and it takes no calibration"
+            )
+        if isinstance(schedule, ClosedSchedule):
+            raise InputError("schedule is one of sessions; requests to a cluster are open")
+        return simulate_cluster(scenario, graph=graph, schedule=schedule, processes=processes, on_progress=on_progress)
+    if graph is None:
+        require_memory(scenario)
     calibration = calibration or shipped_calibration()
     graph = graph or graph_of(scenario)
     seeds = seed_state(scenario, graph)
@@ -316,7 +282,3 @@ def _validity(platform: Platform) -> Validity:
             left = f"{length} messages were left in the {queue} queue"
             reasons.append(f"{left} {DRAIN_LIMIT_S:g} s after the last arrival")
     return Validity(not reasons, tuple(reasons))
-
-
-def _rows(names: list[str], kind: str) -> list[int]:
-    return [row for row, name in enumerate(names) if name.rstrip("0123456789") == kind]

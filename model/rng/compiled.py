@@ -1,7 +1,7 @@
 """Compilation with numba, cached on disk under a hash of every source that a kernel is made of.
 
 numba's own cache looks at one file at a time, so an edit in a callee's file would run stale. Here the cache folder's
-name is the hash of all engine, policy and rng sources and of the versions: an edited kernel is never found.
+name is the hash of all their sources and of the versions: an edited kernel is never found.
 
 Kernels own no memory: every array belongs to Python, which holds it while they run. So they are compiled without
 numba's reference counting, whose atomic increments took half the time of an event when they were measured.
@@ -27,7 +27,8 @@ _ROOT = Path(__file__).resolve().parents[1]
 _PREFIX = "kernels-"
 _MODES = {"nogil": True, "_nrt": False, "error_model": "numpy", "no_cfunc_wrapper": True}
 _compiler: Any = numba.njit  # its stubs do not know all of these options
-KERNEL_FOLDERS = ("rng", "policy", "engine")
+KERNEL_SOURCES = ("rng/*.py", "policy/*.py", "engine/*.py", "workload/implicit/*.py", "runs/histogram.py")
+"""All that is compiled, and what it calls."""
 KEPT_FOLDERS = 4
 """Caches of other versions of the sources that stay on disk."""
 KEPT_S = 24 * 3600.0
@@ -37,8 +38,8 @@ KEPT_S = 24 * 3600.0
 def source_hash() -> str:
     """Hash of the sources and versions that decide what the compiled kernels do."""
     digest = hashlib.sha256(f"{sys.version}|{numba.__version__}|{platform.machine()}".encode())
-    for folder in KERNEL_FOLDERS:
-        for path in sorted((_ROOT / folder).glob("*.py")):
+    for pattern in KERNEL_SOURCES:
+        for path in sorted(_ROOT.glob(pattern)):
             digest.update(path.name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

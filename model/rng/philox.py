@@ -45,6 +45,17 @@ def u01(key, entity, attempt, draw):  # type: ignore[no-untyped-def]
     return (np.float64(((a << _32) | b) >> _12) + 0.5) * _TO_UNIT
 
 
+@inlined
+def u01_pair(key, entity, attempt):  # type: ignore[no-untyped-def]
+    """Two independent uniform numbers in (0, 1) from one block; the first is that of `u01` with draw 0."""
+    e = np.uint64(entity)
+    k = np.uint64(key)
+    zero = np.uint64(0)
+    a, b, c, d = philox4x32(e & _LOW, e >> _32, zero, np.uint64(attempt) & _LOW, k & _LOW, k >> _32)
+    first = (np.float64(((a << _32) | b) >> _12) + 0.5) * _TO_UNIT
+    return first, (np.float64(((c << _32) | d) >> _12) + 0.5) * _TO_UNIT
+
+
 def purpose_key(seed: int, purpose: str) -> int:
     """The 64-bit key of one purpose under one root seed (a signed value, as arrays of int64 hold it)."""
     digest = hashlib.blake2b(purpose.encode(), key=seed.to_bytes(8, "little"), digest_size=8).digest()

@@ -131,6 +131,18 @@ class RunBuilder:
         columns = map(_ints, (offered, completed, failed, finished, sum_sent_ns, sum_scheduled_ns))
         self._totals.add(_ints(window) * _N_ENDPOINTS + _ints(endpoint), *columns)
 
+    def add_sample(
+        self,
+        ordinal: npt.ArrayLike,
+        endpoint: npt.ArrayLike,
+        sent_ns: npt.ArrayLike,
+        latency_ns: npt.ArrayLike,
+        outcome: npt.ArrayLike,
+    ) -> None:
+        """Single requests for the table `requests`, to be called beside `add_totals`; all are offered, few are kept."""
+        sent = _ints(sent_ns)
+        self._sample.add(_ints(ordinal), _ints(endpoint), sent, sent, _ints(latency_ns), _ints(outcome))
+
     def add_failures(self, endpoint: str, kind: str, count: int = 1) -> None:
         """Failed requests of one kind; part of `add_requests`, to be called beside `add_totals`."""
         kinds = self._failures.setdefault(endpoint, {})

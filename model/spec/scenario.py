@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from model.spec.cluster import MAX_FANOUT_TASKS, Cluster, ClusterStep
+from model.spec.fields import Frozen as _Frozen
+from model.spec.fields import NonNegative, Positive, Share
 
 SCENARIO_VERSION = 1
-
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MAX_EXPLICIT_USERS = 5_000_000
+"""Accounts of whom each has a stored list of followers."""
+MIN_IMPLICIT_USERS = 10_000
+"""With fewer, the smallest class of an implicit population would be empty."""
+MAX_IMPLICIT_SHARE = 0.5
 
 
 class Endpoint(StrEnum):
@@ -37,16 +43,17 @@ class Endpoint(StrEnum):
 
 
 ENDPOINTS: tuple[Endpoint, ...] = tuple(Endpoint)
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+CLUSTER_ENDPOINTS = (Endpoint.HOME_TIMELINE, Endpoint.CREATE_POST)
+"""What a platform of kind `cluster` serves."""
 
 
 class Population(_Frozen):
     """Who uses the platform, and what exists before the first request."""
 
-    users: Annotated[int, Field(ge=10, le=5_000_000)] = 2_000
+    kind: Literal["explicit", "implicit"] = "explicit"
+    """`explicit`: a list of followers for every account, at most 5 000 000 accounts. `implicit`: followers are computed
+    and stored nowhere, from 10 000 accounts on; needs `platform.kind: cluster`."""
+    users: Annotated[int, Field(ge=10, le=2_000_000_000)] = 2_000
     """Number of accounts; with `graph` set, the number of distinct accounts in the file decides instead."""
     graph: Path | None = None
     """An edge list to load instead of generating: one `follower followee` pair of integers a line, `#` comments.
@@ -63,6 +70,30 @@ class Population(_Frozen):
     """Share of accounts whose home timeline exists in Redis at the start; the others are rebuilt on first read."""
     cached_posts_share: Share = 1.0
     """Share of seeded posts, newest first, whose metadata hash is in Redis at the start."""
+
+    @model_validator(mode="after")
+    def _of_a_size_that_its_kind_can_have(self) -> Self:
+        if self.kind == "explicit":
+            if self.users > MAX_EXPLICIT_USERS:
+                raise ValueError(
+                    f"users is {self.users}; an explicit population has at most {MAX_EXPLICIT_USERS} accounts: "
+                    "set kind to implicit"
+                )
+            return self
+        if self.users < MIN_IMPLICIT_USERS:
+            raise ValueError(
+                f"users is {self.users}; an implicit population has at least {MIN_IMPLICIT_USERS} accounts"
+            )
+        if self.graph is not None:
+            raise ValueError(
+                f"graph is {str(self.graph)!r}; an implicit population is drawn from the seed: set kind to explicit"
+            )
+        if self.max_follower_share > MAX_IMPLICIT_SHARE:
+            raise ValueError(
+                f"max_follower_share is {self.max_follower_share:g}; in an implicit population at most "
+                f"{MAX_IMPLICIT_SHARE:g}"
+            )
+        return self
 
 
 class Mix(_Frozen):
@@ -207,6 +238,10 @@ class Rig(_Frozen):
 class Platform(_Frozen):
     """The size and the settings of every part."""
 
+    kind: Literal["backend", "cluster"] = "backend"
+    """`backend`: the real backend's parts, sized by the other sections. `cluster`: of these only `cluster` and
+    `api.request_timeout_s` count."""
+    cluster: Cluster = Cluster()
     api: Api = Api()
     redis: Redis = Redis()
     postgres: Postgres = Postgres()
@@ -323,7 +358,38 @@ class Scenario(_Frozen):
                 raise ValueError(f"faults.{i}.target is {fault.target}; the platform has {size} {what}, counted from 0")
             if fault.at_s + fault.duration_s > self.duration_s:
                 raise ValueError(f"faults.{i} ends after duration_s ({self.duration_s:g})")
+        if self.platform.kind == "cluster":
+            self._check_cluster()
+        elif self.population.kind == "implicit":
+            raise ValueError(
+                "population.kind is 'implicit', which the real backend cannot hold: set platform.kind to cluster"
+            )
         return self
+
+    def _check_cluster(self) -> None:
+        """What a cluster can serve. Raises ValueError."""
+        for endpoint in ENDPOINTS:
+            share = getattr(self.workload.mix, endpoint.value)
+            if share > 0 and endpoint not in CLUSTER_ENDPOINTS:
+                raise ValueError(
+                    f"workload.mix.{endpoint.value} is {share:g}; a cluster serves "
+                    f"{' and '.join(CLUSTER_ENDPOINTS)}, so it must be 0"
+                )
+        if self.workload.mode == "closed":
+            raise ValueError("workload.mode is 'closed'; requests to a cluster are open")
+        if self.policies.fanout == "pull":
+            raise ValueError("policies.fanout is 'pull'; in a cluster 'push' and 'hybrid' are allowed")
+        if self.faults:
+            raise ValueError(f"faults has {len(self.faults)} entries; a cluster has none: use a control process")
+        if missing := [step.value for step in ClusterStep if step not in self.platform.cluster.costs]:
+            raise ValueError(f"platform.cluster.costs.{missing[0]} is required")
+        cluster, share = self.platform.cluster, self.population.max_follower_share
+        tasks = math.ceil(share * self.population.users / cluster.followers_per_task)
+        if tasks > MAX_FANOUT_TASKS:
+            raise ValueError(
+                f"platform.cluster.followers_per_task is {cluster.followers_per_task}; a post of the most followed "
+                f"account would make {tasks} tasks, at most {MAX_FANOUT_TASKS} are allowed"
+            )
 
     @classmethod
     def load(cls, source: str | Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
@@ -346,4 +412,8 @@ class Scenario(_Frozen):
     def digest(self) -> str:
         """A hash of everything that can change a result (names and prose are left out)."""
         content = self.model_dump(mode="json", exclude={"name", "question", "description"})
+        if self.platform.kind == "backend":
+            # As it was before there were clusters, so that calibrations and runs of then still belong to it.
+            for section, field in (("population", "kind"), ("platform", "kind"), ("platform", "cluster")):
+                del content[section][field]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -21,7 +21,7 @@ FOLLOWING_EXPONENT = 0.25
 """Accounts follow others in proportion to their own (followers + 1) to this power, besides the spread."""
 
 _CHUNK_EDGES = 4_000_000
-_TICKETS_PER_USER = 8
+TICKETS_PER_USER = 8
 _EXACT_SHARE = 1 / 16
 _MAX_ROUNDS = 12
 
@@ -57,6 +57,18 @@ def follower_counts(population: Population, seed: int) -> NDArray[np.int64]:
     such that the mean is `mean_followers`. Quantiles are stratified, so that the sample's mean is close to it too.
     Raises InputError where no scale gives that mean.
     """
+    users = population.users
+    alpha, scale, cap = power_law(population)
+    rng = generator(seed, "graph.follower_counts")
+    strata = (np.arange(users - 1) + rng.random(users - 1)) / (users - 1)
+    survival_at_cap = (1 + cap / scale) ** -alpha
+    sizes = scale * ((1 - strata * (1 - survival_at_cap)) ** (-1 / alpha) - 1)
+    counts = np.append(np.minimum(np.rint(sizes), cap), cap).astype(np.int64)
+    return rng.permutation(counts)
+
+
+def power_law(population: Population) -> tuple[float, float, int]:
+    """Exponent less one, scale s and cap of the follower counts. Raises InputError where no scale gives the mean."""
     users, mean = population.users, population.mean_followers
     cap = min(max(round(population.max_follower_share * users), 1), users - 1)
     rest = (mean * users - cap) / (users - 1)
@@ -69,13 +81,7 @@ def follower_counts(population: Population, seed: int) -> NDArray[np.int64]:
             f"{highest:g}"
         )
     alpha = population.follower_exponent - 1
-    scale = _scale_for_mean(alpha, cap, rest)
-    rng = generator(seed, "graph.follower_counts")
-    strata = (np.arange(users - 1) + rng.random(users - 1)) / (users - 1)
-    survival_at_cap = (1 + cap / scale) ** -alpha
-    sizes = scale * ((1 - strata * (1 - survival_at_cap)) ** (-1 / alpha) - 1)
-    counts = np.append(np.minimum(np.rint(sizes), cap), cap).astype(np.int64)
-    return rng.permutation(counts)
+    return alpha, _scale_for_mean(alpha, cap, rest), cap
 
 
 def _scale_for_mean(alpha: float, cap: int, mean: float) -> float:
@@ -105,7 +111,7 @@ def _following_tickets(counts: NDArray[np.int64], seed: int) -> NDArray[np.int64
     """How many tickets each account has in the urn from which followers are drawn, at least one, int64[users]."""
     spread = generator(seed, "graph.following").standard_normal(len(counts)) * FOLLOWING_SIGMA
     weights = np.exp(spread) * (counts + 1.0) ** FOLLOWING_EXPONENT
-    tickets: NDArray[np.int64] = np.maximum(np.rint(_TICKETS_PER_USER * weights / weights.mean()), 1).astype(np.int64)
+    tickets: NDArray[np.int64] = np.maximum(np.rint(TICKETS_PER_USER * weights / weights.mean()), 1).astype(np.int64)
     return tickets
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from model.spec import Scenario
+from model.spec import InputError, Scenario
 from model.workload.edge_list import load_edge_list
 from model.workload.generate import generate_edges
 
@@ -78,9 +78,13 @@ class FollowerGraph:
 def graph_of(scenario: Scenario) -> FollowerGraph:
     """The scenario's graph: ``population.graph`` loaded where it is set, else generated from the seed.
 
-    Raises InputError for a bad file or an impossible population.
+    Raises InputError for a bad file or an impossible population, and for one that has no lists of followers.
     """
     population = scenario.population
+    if population.kind == "implicit":
+        raise InputError(
+            "population.kind is 'implicit': it lists no followers, and only 'feedtwin simulate' can use it"
+        )
     if population.graph is not None:
         return FollowerGraph.from_followers(*load_edge_list(population.graph))
     return FollowerGraph.from_followers(*generate_edges(population, scenario.seed))

@@ -14,7 +14,7 @@ from typing import Self
 import psycopg
 import redis
 
-from model.spec.errors import MachineError
+from model.spec.errors import InputError, MachineError
 from model.spec.scenario import Scenario
 from model.spec.seed_tables import SeedTables
 from model.spec.steps import Process
@@ -76,6 +76,8 @@ class Stack:
         messages. `ports` asks for certain ports by process name ("api0"). `code` is the checkout whose
         `real_backend` (schema, API, relay and workers) is used, by default this one; with `stores_only` the last
         three do not start."""
+        if scenario.platform.kind == "cluster":
+            raise InputError("platform.kind is 'cluster', which only the model has; allowed here: backend")
         self.scenario = scenario
         self._runtime_dir = runtime_dir
         self._report = on_progress or (lambda _message: None)

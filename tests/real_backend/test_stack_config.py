@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from model.policy import FANOUT_CODES, ROUTING_CODES
-from model.spec import MachineError, Scenario
+from model.spec import InputError, MachineError, Scenario
 from real_backend.config import CONFIG_VARIABLE, BackendConfig
+from real_backend.stack import Stack
 
 
 def _config(**overrides: object) -> BackendConfig:
@@ -44,6 +45,12 @@ def test_without_a_configuration_the_message_says_how_to_get_one(monkeypatch: py
     monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
     with pytest.raises(MachineError, match="feedtwin up"):
         BackendConfig.load()
+
+
+def test_a_cluster_is_refused_before_anything_starts() -> None:
+    scenario = Scenario.load("twitter-2013", {"population.kind": "explicit", "population.users": 2_000})
+    with pytest.raises(InputError, match=r"platform\.kind is 'cluster', which only the model has"):
+        Stack(scenario)
 
 
 def test_a_foreign_file_is_refused_by_field(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def test_it_loads_and_its_schedule_is_valid(name: str) -> None:
     assert scenario.question.endswith("?")
     assert len(scenario.question) <= 140
     assert len(scenario.description) > 80
+    if scenario.platform.kind == "cluster":
+        return  # tests/platform/test_cluster.py
     graph = graph_of(scenario)
     seeds = seed_state(scenario, graph)
     assert graph.follower_counts.max() >= scenario.policies.celebrity_threshold_followers, "no account is pulled"
