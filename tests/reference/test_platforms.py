@@ -5,6 +5,7 @@ Each is loaded twice: at random instants, and on a coarse grid of time, where mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,7 @@ from model.engine.program import (
 from model.engine.tables import constant, exponential_from_mean, lognormal_from_mean_cv
 from tests.reference.compared import Platform, Request, assert_agree
 from tests.reference.model import TRY_BRANCHES, Reference
+from tests.reference.numbers import key_of, uniform
 
 NS = 1e-9
 GRID_NS = 100
@@ -253,6 +255,49 @@ def test_faults_and_scaling_while_it_runs(load: str, discipline: Discipline) -> 
         (16_000, lambda plane: plane.slow_down_host("machine", 1.0)),
     )  # fmt: skip
     assert outcomes(agree(load, build, 130, actions=actions)) == {0, 5}
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_more_tokens_for_those_who_wait(load: str) -> None:
+    """Who waits came in another order than that of the requests."""
+
+    def build(plant: Plant) -> list[Path]:
+        plant.pool("pool", 1)
+        plant.fifo("station")
+        section = (Acquire("pool"), serve("work", on="station"), Release("pool"))
+        return [(delay(fixed_s=3000 * NS), *section), section]
+
+    actions = tuple((4000 * i, lambda plane, i=i: plane.set_servers(0, 1 + i % 2 * 5)) for i in range(1, 12))
+    agree(load, build, 180, actions=actions)
+
+
+@pytest.mark.parametrize("discipline", ["fcfs", "sharing"])
+def test_what_is_due_at_the_instant_of_a_stall(discipline: Discipline) -> None:
+    """Services of requests and of background jobs that should end, begin, or both, as a stall begins or ends."""
+    rate_per_s, length_ns = 1e4, 1000
+    stall_ns = int(-math.log(uniform(key_of(1, "stall gap"), 0, 0, 0)) / (rate_per_s / 1e9))
+
+    def build(plant: Plant) -> None:
+        costs(plant, "grid")
+        plant.wait("pause", constant(float(length_ns)))
+        plant.host("machine", discipline=discipline)
+        plant.multi("database", host="machine", wake_s=0.0)
+        plant.loop("api", host="machine", wake_s=0.0, poll_s=0.0)
+        until_then = delay(fixed_s=(stall_ns - 100) * NS)
+        work = (serve("short", on="database"), serve("short", on="api"))
+        plant.backgrounds.append(Background((until_then, *work)))
+        plant.endpoints.append(work)
+
+    times = [stall_ns + offset for offset in (-400, -200, -200, -100, 0, 0, length_ns - 100, length_ns, length_ns)]
+    model = assert_agree(
+        Platform(
+            build, requests=[(time_ns, 0, 0, 0) for time_ns in times], stalls=(rate_per_s, "pause"),
+            until_ns=stall_ns + 10_000,
+        )
+    )  # fmt: skip
+    ends = [row[2] + row[3] for row in model.log if row[0] == c.LOG_REQUEST]
+    assert len(ends) == len(times)
+    assert min(ends) < stall_ns < stall_ns + length_ns < max(ends)
 
 
 def test_closed_mode() -> None:
