@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,15 +63,23 @@ class Platform:
         return {"settings": settings, "data": data, "stalls": self.stalls, "shards": self.shards}
 
 
-def engine_run(platform: Platform) -> Recorded:
-    """The platform in the compiled engine."""
+Blocks = Callable[[Arrivals], Iterable[Arrivals]]
+
+
+def recorded_plane(platform: Platform, in_blocks: Blocks = lambda arrivals: [arrivals]) -> Recorded:
+    """The platform in the compiled engine, before its first event."""
     columns = np.array(platform.requests, np.int64).reshape(-1, 4).T
-    blocks = None if platform.sessions else [Arrivals(0, columns[0], columns[1], columns[2], columns[3])]
+    blocks = None if platform.sessions else in_blocks(Arrivals(0, columns[0], columns[1], columns[2], columns[3]))
     options = platform.options()
     if platform.sessions:
         endpoint, user, target, think_ns = np.moveaxis(np.array(platform.sessions, np.int64), -1, 0)
         options["sessions"] = Sessions(endpoint, user, target, think_ns)
-    run = Recorded(platform.plant(), blocks, platform.seed, **options)
+    return Recorded(platform.plant(), blocks, platform.seed, **options)
+
+
+def engine_run(platform: Platform, in_blocks: Blocks = lambda arrivals: [arrivals]) -> Recorded:
+    """The platform in the compiled engine, run to its end."""
+    run = recorded_plane(platform, in_blocks)
     for instant_ns, action in platform.actions:
         run.plane.advance(instant_ns)
         action(run.plane)
