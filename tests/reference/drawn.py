@@ -109,7 +109,7 @@ def nested(inner: st.SearchStrategy[Path]) -> st.SearchStrategy[Path]:
         st.tuples(st.builds(Coalesce, st.sampled_from(["flights", "visitors"]), inner)),
         st.builds(
             lambda body, limit, retries, backoff: (Attempt(body, limit * NS, retries, backoff * NS),),
-            inner, st.sampled_from([0, 100, 100, 300, 700]), st.integers(0, 2), st.sampled_from([0, 50, 100]),
+            inner, st.sampled_from([0, 100, 100, 300, 700]), st.integers(0, 3), st.sampled_from([0, 50, 100]),
         ),
         st.builds(
             lambda size, body: (

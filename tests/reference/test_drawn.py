@@ -20,6 +20,6 @@ def test_every_kind_of_part_is_drawn() -> None:
 
 
 @given(drawn=drawn_platforms())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 def test_engine_and_reference_agree_on_whatever_is_drawn(drawn: Drawn) -> None:
     assert_agree(drawn.platform())
