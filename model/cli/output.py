@@ -27,7 +27,12 @@ def note(message: str) -> None:
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout; what is not a number (an empty histogram's quantile) becomes null."""
-    sys.stdout.write(json.dumps(_finite(document), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(document))
+
+
+def json_text(document: Any) -> str:
+    """The document as `print_json` prints it."""
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False) + "\n"
 
 
 def refuse_existing(path: Path | None, *, force: bool, holds: str = "") -> None:
