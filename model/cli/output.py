@@ -71,6 +71,16 @@ def status(message: str) -> Iterator[Callable[[str], None]]:
         yield spinner.update
 
 
+def plus_minus(value: float, half_width: float) -> str:
+    """``12.3 ± 0.4``, with two digits of the half-width."""
+    if not math.isfinite(half_width):
+        return f"{value:.3g} ± ?"
+    if half_width == 0:
+        return f"{value:.3g} ± 0"
+    decimals = max(0, 1 - math.floor(math.log10(half_width)))
+    return f"{value:,.{decimals}f} ± {half_width:,.{decimals}f}"
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None

@@ -11,10 +11,13 @@ from rich.table import Table
 from model.analysis.intervals import Interval
 from model.analysis.replicate import Replications
 from model.analysis.slos import ReplicatedSlo
+from model.cli.output import plus_minus
 from model.report.words import TOO_FEW, percent, significant
 from model.spec import ENDPOINTS
 
 STATISTICS = {"mean": None, "p50": 0.5, "p95": 0.95, "p99": 0.99}
+TOLERATED = 0.2
+"""Share of replications in which MSER-5 may find no end of the warm-up by chance, as it does in a few steady runs."""
 LAGS = {"delivery": "delivery lag", "replica": "replica lag"}
 
 
@@ -107,16 +110,10 @@ def print_replications(of: Replications, slos: list[ReplicatedSlo]) -> None:
 
 
 def shown(interval: Interval | None, factor: float = 1.0) -> str:
-    """``12.3 ± 0.4``, as many digits as the half-width carries."""
+    """The interval in another unit, as text."""
     if interval is None or not math.isfinite(interval.value):
         return TOO_FEW
-    value, half_width = interval.value * factor, interval.half_width * factor
-    if not math.isfinite(half_width):
-        return f"{significant(value)} ± ?"
-    if half_width == 0:
-        return f"{significant(value)} ± 0"
-    decimals = max(0, 1 - math.floor(math.log10(half_width)))
-    return f"{value:,.{decimals}f} ± {half_width:,.{decimals}f}"
+    return plus_minus(interval.value * factor, interval.half_width * factor)
 
 
 def _latency_table(of: Replications) -> Table:
