@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from model.analysis.intervals import CONFIDENCE, Interval, check_confidence, section_interval
+from model.analysis.intervals import CONFIDENCE, Interval, check_confidence, section_interval, statistic
 from model.analysis.precision import Figure
 from model.runs import Histogram, Run
 
@@ -67,7 +67,7 @@ def batch_interval(parts: Sequence[Histogram], q: float | None = None, confidenc
             counts, sums = _joined(counts), _joined(sums)
     while len(sums) > KEPT_BATCHES:
         counts, sums = _joined(counts), _joined(sums)
-    interval = section_interval(_figures(counts, sums, q), _figure(whole, q), confidence)
+    interval = section_interval(_figures(counts, sums, q), statistic(whole, q), confidence)
     return BatchInterval(interval, correlation, independent)
 
 
@@ -115,10 +115,6 @@ def _figures(
         means: npt.NDArray[np.float64] = sums_ns / counts.sum(axis=1) / 1e9
         return means
     return np.array([Histogram(row).quantile(q) for row in counts])
-
-
-def _figure(histogram: Histogram, q: float | None) -> float:
-    return histogram.mean_s if q is None else histogram.quantile(q)
 
 
 def _correlation(values: npt.NDArray[np.float64]) -> float:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.analysis.compare import MIN_TAIL
 from model.analysis.student import t_quantile
+from model.runs import Histogram
 from model.spec import InputError
 
 CONFIDENCE = 0.95
@@ -67,6 +69,33 @@ def section_interval(sections: npt.ArrayLike, whole: float, confidence: float = 
         return Interval(whole, math.inf, confidence, n)
     spread = math.sqrt(float(np.square(given - whole).sum()) / (n - 1))
     return Interval(whole, t_quantile((1 + confidence) / 2, n - 1) * spread / math.sqrt(n), confidence, n)
+
+
+class Sections:
+    """Independent sections (replications) of one figure, added one by one: the mean or the q-quantile of durations."""
+
+    def __init__(self, q: float | None = None) -> None:
+        self.q = q
+        self.pooled = Histogram()
+        """All observations so far."""
+        self._figures: list[float] = []
+
+    def add(self, section: Histogram) -> None:
+        """The next section; one without an observation has no figure and counts for nothing."""
+        if section.n:
+            self.pooled = self.pooled + section
+            self._figures.append(statistic(section, self.q))
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval | None:
+        """In s; None with fewer than `MIN_TAIL` observations beyond the quantile, or none at all."""
+        if not self.pooled.n or (self.q is not None and self.pooled.tail_count(self.q) < MIN_TAIL):
+            return None
+        return section_interval(self._figures, statistic(self.pooled, self.q), confidence)
+
+
+def statistic(histogram: Histogram, q: float | None) -> float:
+    """The mean, or the q-quantile, in s; NaN when empty."""
+    return histogram.mean_s if q is None else histogram.quantile(q)
 
 
 def check_confidence(confidence: float) -> None:

@@ -14,15 +14,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from model.analysis.compare import MIN_TAIL
-from model.analysis.intervals import CONFIDENCE, Interval, check_confidence, mean_interval, section_interval
+from model.analysis.intervals import CONFIDENCE, Interval, Sections, check_confidence, mean_interval, statistic
 from model.analysis.precision import SUBJECTS, Precision, StoppingRule
 from model.analysis.warmup import Warmup, scored_from, warmup_of
 from model.platform import simulate
@@ -112,12 +111,10 @@ class Replications:
 
         None where it says nothing: fewer than `MIN_TAIL` observations beyond the quantile in all replications.
         """
-        pooled = self._pooled(subject)
-        if not pooled.n or (q is not None and pooled.tail_count(q) < MIN_TAIL):
-            return None
-        seen = [histogram for histogram in self._histograms(subject) if histogram.n]
-        figures = [_statistic(histogram, q) for histogram in seen]
-        return section_interval(figures, _statistic(pooled, q), confidence or self.confidence)
+        sections = Sections(q)
+        for histogram in self._histograms(subject):
+            sections.add(histogram)
+        return sections.interval(confidence or self.confidence)
 
     def rate(self, name: str) -> Interval | None:
         """The interval of one of `Replication.rates`; None where some replication does not have it."""
@@ -139,7 +136,7 @@ class Replications:
 
     def values(self, subject: str, q: float | None = None) -> npt.NDArray[np.float64]:
         """The figure of every replication float[n], NaN where it saw nothing."""
-        return np.array([_statistic(histogram, q) for histogram in self._histograms(subject)])
+        return np.array([statistic(histogram, q) for histogram in self._histograms(subject)])
 
     def _histograms(self, subject: str) -> Iterator[Histogram]:
         return (member.histogram(subject) for member in self.members)
@@ -196,34 +193,22 @@ def replicate(
     return replace(done, partial=_explained(partial, sequence, done)) if partial else done
 
 
-@dataclass
 class _Sequence:
-    """The stopping rules of all precisions, over pooled histograms that grow with every replication."""
+    """The stopping rules of all precisions, asked after every replication."""
 
-    precisions: Sequence[Precision]
-    rules: list[StoppingRule] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rules = [StoppingRule(precision) for precision in self.precisions]
-        self._pooled = [Histogram() for _ in self.precisions]
-        self._figures: list[list[float]] = [[] for _ in self.precisions]
+    def __init__(self, precisions: Sequence[Precision]) -> None:
+        self._rules = [(StoppingRule(precision), Sections(precision.figure.q)) for precision in precisions]
 
     def is_enough(self, member: Replication) -> bool:
         """Take the next replication; whether every precision has been reached by now."""
-        for place, rule in enumerate(self.rules):
-            figure = rule.precision.figure
-            histogram = member.histogram(figure.subject)
-            if not histogram.n:
-                continue
-            self._pooled[place] = pooled = self._pooled[place] + histogram
-            self._figures[place].append(_statistic(histogram, figure.q))
-            if figure.q is not None and pooled.tail_count(figure.q) < MIN_TAIL:
-                continue
-            rule.ask(section_interval(self._figures[place], _statistic(pooled, figure.q), rule.precision.confidence))
-        return all(rule.done for rule in self.rules)
+        for rule, sections in self._rules:
+            sections.add(member.histogram(rule.precision.figure.subject))
+            if interval := sections.interval(rule.precision.confidence):
+                rule.ask(interval)
+        return all(rule.done for rule, _ in self._rules)
 
     def missing(self) -> list[Precision]:
-        return [rule.precision for rule in self.rules if not rule.done]
+        return [rule.precision for rule, _ in self._rules if not rule.done]
 
 
 class _LateError(Exception):
@@ -323,10 +308,6 @@ def _explained(partial: str, sequence: _Sequence, done: Replications) -> str:
         got.append(f"{precision} ({far})")
     so_far = f"after {len(done.members)} replications {partial} was reached"
     return f"{so_far}, but not the precision: {', '.join(got)}" if got else f"{so_far}"
-
-
-def _statistic(histogram: Histogram, q: float | None) -> float:
-    return histogram.mean_s if q is None else histogram.quantile(q)
 
 
 def _packed(histogram: Histogram) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], int]:
