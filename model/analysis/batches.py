@@ -11,22 +11,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from model.analysis.intervals import CONFIDENCE, Interval, check_confidence, section_interval, statistic
+from model.analysis.intervals import CONFIDENCE, Interval, as_ratios, check_confidence, interval_of
 from model.analysis.precision import Figure
 from model.runs import Histogram, Run
 
-_Number = TypeVar("_Number", np.int64, np.float64)
-
-MOST_BATCHES = 1024
+MOST_BATCHES = 256
 LEAST_TESTED = 32
 """With fewer batches the test sees nothing."""
 LEAST_TAIL = 10
-"""Observations that a batch has above its quantile, on average; fewer make the batch's quantile a lottery."""
+"""Observations beyond the quantile that a batch has on average; with fewer the share below it is hardly normal."""
 KEPT_BATCHES = 20
 TEST_LEVEL = 0.2
 """Of the one-sided test for correlation; as N-Skart's, generous towards seeing one."""
@@ -50,25 +47,24 @@ def batch_interval(parts: Sequence[Histogram], q: float | None = None, confidenc
     Parts without an observation join their neighbours. Raises InputError unless 0 < confidence < 1.
     """
     check_confidence(confidence)
-    whole = sum(parts, Histogram())
-    counts = np.array([part.counts for part in parts if part.n], np.int64)
-    sums = np.array([part.sum_ns for part in parts if part.n], np.float64)
-    if not whole.n:
-        return BatchInterval(Interval(math.nan, math.inf, confidence, 0), math.nan, independent=False)
+    used = [part for part in parts if part.n]
+    whole = sum(used, Histogram())
+    if not used:
+        return BatchInterval(Interval(math.nan, -math.inf, math.inf, confidence, 0), math.nan, independent=False)
+    above, below = as_ratios(used, whole, q)
     least = 1 if q is None else LEAST_TAIL / (1 - q)
-    while len(sums) > MOST_BATCHES or (len(sums) > 1 and whole.n < least * len(sums)):
-        counts, sums = _joined(counts), _joined(sums)
+    while len(above) > MOST_BATCHES or (len(above) > 1 and whole.n < least * len(above)):
+        above, below = _joined(above), _joined(below)
     independent = False
     correlation = math.nan
-    while len(sums) >= LEAST_TESTED and not independent:
-        correlation = _correlation(_figures(counts, sums, q))
-        independent = correlation < _threshold(len(sums))
+    while len(above) >= LEAST_TESTED and not independent:
+        correlation = _correlation(above / below)
+        independent = correlation < _threshold(len(above))
         if not independent:
-            counts, sums = _joined(counts), _joined(sums)
-    while len(sums) > KEPT_BATCHES:
-        counts, sums = _joined(counts), _joined(sums)
-    interval = section_interval(_figures(counts, sums, q), statistic(whole, q), confidence)
-    return BatchInterval(interval, correlation, independent)
+            above, below = _joined(above), _joined(below)
+    while len(above) > KEPT_BATCHES:
+        above, below = _joined(above), _joined(below)
+    return BatchInterval(interval_of(whole, above, below, q, confidence), correlation, independent)
 
 
 def run_interval(run: Run, figure: Figure, confidence: float = CONFIDENCE) -> BatchInterval:
@@ -98,23 +94,13 @@ def window_histograms(run: Run, subject: str, windows: range) -> list[Histogram]
     return [found.get(window, Histogram()) for window in windows]
 
 
-def _joined(rows: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
-    """Each row and its neighbour added up; an odd one at the beginning joins the first pair."""
-    odd = len(rows) % 2
-    pairs = np.add(rows[odd::2], rows[odd + 1 :: 2])
+def _joined(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Each value and its neighbour added up; an odd one at the beginning joins the first pair."""
+    odd = len(values) % 2
+    pairs: npt.NDArray[np.float64] = values[odd::2] + values[odd + 1 :: 2]
     if odd:
-        pairs[0] += rows[0]
-    joined: npt.NDArray[_Number] = pairs
-    return joined
-
-
-def _figures(
-    counts: npt.NDArray[np.int64], sums_ns: npt.NDArray[np.float64], q: float | None
-) -> npt.NDArray[np.float64]:
-    if q is None:
-        means: npt.NDArray[np.float64] = sums_ns / counts.sum(axis=1) / 1e9
-        return means
-    return np.array([Histogram(row).quantile(q) for row in counts])
+        pairs[0] += values[0]
+    return pairs
 
 
 def _correlation(values: npt.NDArray[np.float64]) -> float:

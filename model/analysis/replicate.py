@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from model.analysis.intervals import CONFIDENCE, Interval, Sections, check_confidence, mean_interval, statistic
+from model.analysis.intervals import CONFIDENCE, Interval, Sections, check_confidence, mean_interval
 from model.analysis.precision import SUBJECTS, Precision, StoppingRule
 from model.analysis.warmup import Warmup, scored_from, warmup_of
 from model.platform import simulate
@@ -136,7 +136,8 @@ class Replications:
 
     def values(self, subject: str, q: float | None = None) -> npt.NDArray[np.float64]:
         """The figure of every replication float[n], NaN where it saw nothing."""
-        return np.array([statistic(histogram, q) for histogram in self._histograms(subject)])
+        histograms = self._histograms(subject)
+        return np.array([each.mean_s if q is None else each.quantile(q) for each in histograms])
 
     def _histograms(self, subject: str) -> Iterator[Histogram]:
         return (member.histogram(subject) for member in self.members)

@@ -22,7 +22,7 @@ LAGS = {"delivery": "delivery lag", "replica": "replica lag"}
 
 
 def replications_summary(of: Replications, slos: list[ReplicatedSlo]) -> dict[str, Any]:
-    """All figures; an interval is ``{"value", "half_width"}``, null where it says nothing or the runs have no steady
+    """All figures; an interval is ``{"value", "low", "high"}``, null where it says nothing or the runs have no steady
     state."""
     stationary = of.validity.stationary
     return {
@@ -56,7 +56,8 @@ def replications_summary(of: Replications, slos: list[ReplicatedSlo]) -> dict[st
                 "reached": interval is not None and precision.reached(interval),
                 "relative_half_width": None if interval is None else interval.relative_half_width,
                 "value_s": None if interval is None else interval.value,
-                "half_width_s": None if interval is None else interval.half_width,
+                "low_s": None if interval is None else interval.low,
+                "high_s": None if interval is None else interval.high,
             }
             for precision, interval in of.reached
         ],
@@ -164,4 +165,4 @@ def _statistics(of: Replications, subject: str, factor: float, unit: str) -> dic
 def _pair(interval: Interval | None, factor: float = 1.0) -> dict[str, float] | None:
     if interval is None:
         return None
-    return {"value": factor * interval.value, "half_width": factor * interval.half_width}
+    return {"value": factor * interval.value, "low": factor * interval.low, "high": factor * interval.high}
