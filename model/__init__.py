@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from model.analysis.compare import compare
+    from model.analysis.replicate import replicate
     from model.platform import simulate
     from model.runs import Run
     from model.spec import Calibration, Scenario
 
-__all__ = ["Calibration", "Run", "Scenario", "compare", "simulate"]
+__all__ = ["Calibration", "Run", "Scenario", "compare", "replicate", "simulate"]
 
 _HOMES = {
     "Calibration": "model.spec",
     "Run": "model.runs",
     "Scenario": "model.spec",
     "compare": "model.analysis.compare",
+    "replicate": "model.analysis.replicate",
     "simulate": "model.platform",
 }
 

@@ -191,7 +191,7 @@ def replicate(
         if precisions:
             partial = f"the limit of {max_replications} replications"
     done = Replications(scenario, confidence, warmup, tuple(members), tuple(precisions))
-    return replace(done, partial=_explained(partial, sequence, done)) if partial else done
+    return replace(done, partial=_explained(partial, sequence, done, wanted)) if partial else done
 
 
 class _Sequence:
@@ -297,7 +297,7 @@ def _check_counts(
     return replications
 
 
-def _explained(partial: str, sequence: _Sequence, done: Replications) -> str:
+def _explained(partial: str, sequence: _Sequence, done: Replications, wanted: int) -> str:
     """One line: which precision was not reached within which limit, and how far it got."""
     missing = sequence.missing()
     reached = {str(precision): interval for precision, interval in done.reached}
@@ -307,8 +307,10 @@ def _explained(partial: str, sequence: _Sequence, done: Replications) -> str:
         relative = interval.relative_half_width if interval is not None else math.inf
         far = f"within {100 * relative:.1f}%" if math.isfinite(relative) else "too few observations for an interval"
         got.append(f"{precision} ({far})")
-    so_far = f"after {len(done.members)} replications {partial} was reached"
-    return f"{so_far}, but not the precision: {', '.join(got)}" if got else f"{so_far}"
+    count = len(done.members)
+    if not got:
+        return f"after {count} of {wanted} replications {partial} was reached"
+    return f"after {count} replications {partial} was reached, but not the precision: {', '.join(got)}"
 
 
 def _packed(histogram: Histogram) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], int]:

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+UNSTEADY = "grows"
+"""In place of a figure that would depend on when the run was stopped."""
+
 
 def to_stderr(message: str) -> None:
     """Print a message, of one or more lines, on stderr as it is."""

@@ -12,12 +12,11 @@ from rich.table import Table
 
 from model.analysis.compare import MIN_TAIL
 from model.analysis.slos import SloResult
+from model.cli.output import UNSTEADY
 from model.report.words import TOO_FEW, duration, milliseconds, percent
 from model.runs import Histogram, Run
 
 QUANTILES = (0.5, 0.95, 0.99)
-UNSTEADY = "grows"
-"""In place of a figure that would depend on when the run was stopped."""
 
 
 def run_summary(run: Run, slos: Sequence[SloResult]) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from model.cli.options import (
     load_calibration,
     load_scenario,
 )
-from model.cli.output import note, plus_minus, print_json, refuse_existing, status, write_file
-from model.cli.run_tables import UNSTEADY
+from model.cli.output import UNSTEADY, note, plus_minus, print_json, refuse_existing, status, write_file
 
 if TYPE_CHECKING:
     import polars as pl

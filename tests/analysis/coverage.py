@@ -151,7 +151,7 @@ def one_macro(load: float, macro: int) -> dict[tuple[str, str], tuple[Interval, 
     return found
 
 
-def study(load: float, macros: int, threads: int = 1, on_done: Callable[[int], None] = lambda done: None) -> list[Row]:
+def study(load: float, macros: int, threads: int = 1) -> list[Row]:
     """The rows of one load."""
     mean_s = SERVICE_S / (1 - load)
     truth = {"mean": mean_s, "p99": mean_s * math.log(100)}

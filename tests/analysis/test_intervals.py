@@ -39,16 +39,16 @@ def test_sections_of_unequal_size_are_weighted() -> None:
 
 def test_a_quantile_is_read_back_from_the_share_below_it() -> None:
     random = generator(3, "test intervals")
-    parts = [random.exponential(1e6, 20_000).astype(np.int64) for _ in range(8)]
+    parts = [random.exponential(1e6, 1_000).astype(np.int64) for _ in range(8)]
     sections = Sections(0.95)
     for part in parts:
         sections.add(Histogram.of(part))
-    interval = sections.interval(0.9)
+    interval = sections.interval(0.99)
     assert interval is not None
     estimate = np.quantile(np.concatenate(parts), 0.95)
-    around = stats.t.ppf(0.95, 7) * stats.sem([(part <= estimate).mean() for part in parts])
+    around = stats.t.ppf(0.995, 7) * stats.sem([(part <= estimate).mean() for part in parts])
     low, high = np.quantile(np.concatenate(parts), [0.95 - around, 0.95 + around]) / 1e9
-    assert [interval.low, interval.high] == pytest.approx([low, high], rel=1e-3)
+    assert [interval.low, interval.high] == pytest.approx([low, high], rel=1e-2)
     assert interval.high - interval.value > interval.value - interval.low
     assert interval.half_width == interval.high - interval.value
 
