@@ -89,6 +89,11 @@ def simulate(
             warmup=warmup,
         )
         return
+    if threads > 1 or max_seconds is not None:
+        from model.spec import InputError
+
+        given = "--threads" if threads > 1 else "--max-seconds"
+        raise InputError(f"{given} is for several replications; add --replications or --precision")
     refuse_existing(output, force=force)
     loaded = load_scenario(scenario, overrides, seed)
     costs = load_calibration(calibration)

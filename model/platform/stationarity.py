@@ -81,7 +81,10 @@ class LoadWatch:
         return np.array(self._backlog, np.int64)
 
     def bottleneck(self) -> Bottleneck:
-        """The busiest host or station; where none of them is saturated, perhaps a pool or a queue's workers."""
+        """The busiest host or station; where none of them is saturated, perhaps a pool or a queue's workers.
+
+        A group commit is none of them: however busy, its next flush covers all who wait.
+        """
         plant = self._plane.plant
         length_ns = (self._end_s - self._begin_s) * NS_PER_S
         kinds = self._plane.state.stations[:, c.S_KIND]
@@ -97,7 +100,7 @@ class LoadWatch:
             most = rows[int(np.argmax(self._busy_ns[rows]))]
             share = self._busy_ns[most] / capacity_ns
             found.append(Bottleneck(f"host {name}", float(used), f"{plant.station_names[most]} {100 * share:.1f} %"))
-        for station in np.flatnonzero(np.isin(kinds, (c.K_FIFO, c.K_LOOP, c.K_BATCH))):
+        for station in np.flatnonzero(np.isin(kinds, (c.K_FIFO, c.K_LOOP))):
             used = float(self._busy_ns[station] / (max(1, servers[station]) * length_ns))
             found.append(Bottleneck(f"station {plant.station_names[station]}", used))
         # max takes the first of equals: a host before the station that fills it

@@ -87,6 +87,8 @@ def test_a_time_that_is_too_short_is_exit_2() -> None:
         (("--precision", "p99 of home within 5% at 95%"), "a figure of 'home'; allowed: home_timeline"),
         (("--precision", "quickly"), "precision 'quickly': expected a sentence such as"),
         ((*REACT, "--replications", "9", "--max-replications", "5"), "max_replications is 5; it must be at least 9"),
+        (("--threads", "2"), "--threads is for several replications; add --replications or --precision"),
+        (("--max-seconds", "2"), "--max-seconds is for several replications"),
         (("--replications", "2", "--max-seconds", "-1"), "max_seconds is -1"),
     ],
 )  # fmt: skip
