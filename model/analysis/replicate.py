@@ -23,13 +23,15 @@ import numpy.typing as npt
 
 from model.analysis.intervals import CONFIDENCE, Interval, Sections, check_confidence, mean_interval
 from model.analysis.precision import SUBJECTS, Precision, StoppingRule
-from model.analysis.warmup import Warmup, scored_from, warmup_of
+from model.analysis.warmup import Warmup, common_length_s, scored_from, warmup_of
 from model.platform import simulate
 from model.runs import Histogram, Run
 from model.runs.run import Validity
 from model.spec import Calibration, InputError, Scenario
 
 MOST_REPLICATIONS = 1_000
+PILOTS = 5
+"""Replications, the first ones, whose warm-ups decide that of all."""
 WarmupRule = Literal["mser-5", "scenario"]
 
 
@@ -50,6 +52,7 @@ class Replication:
     digest: str
     """Of its Run: that of ``simulate(scenario with this seed)``."""
     warmup: Warmup
+    """Its own end of the warm-up by MSER-5, and the length that is left out, the same in all."""
     validity: Validity
     rates: Mapping[str, float]
     """``offered_per_s``, ``achieved_per_s``, ``timeline_hit_ratio`` where counted, ``<label>_utilisation``."""
@@ -164,34 +167,71 @@ def replicate(
     Without `precisions` there are `replications` (default 10). With them, replications are added one by one until every
     precision has been reached, or until `max_replications` or `max_seconds` (of this call) is: the result is then
     `partial`. What is decided after a replication depends on those before it only, so the number of `threads` changes
-    nothing but the time. `warmup` is found in each replication by MSER-5, or is what the scenario states; that is also
-    taken where the scenario has faults or a changing load, whose course is what it is about. `on_replication` is told
-    how many are done. Raises InputError for counts that make no sense and for what `simulate` raises it.
+    nothing but the time. `warmup` is found by MSER-5 in each of the first `PILOTS` replications, and the longest is
+    taken for all (`model.analysis.warmup.common_length_s`); or it is what the scenario states, as also where the
+    scenario has faults or a changing load, whose course is what it is about. `on_replication` is told how many are
+    done.
+    Raises InputError for counts that make no sense and for what `simulate` raises it.
     """
     wanted = _check_counts(replications, precisions, max_replications, max_seconds, threads, confidence)
     if not scenario.is_steady:
         warmup = "scenario"
-    deadline = time.monotonic() + max_seconds
     sequence = _Sequence(precisions)
-    members: list[Replication] = []
+    collected = _Collected(sequence, PILOTS if precisions else min(PILOTS, wanted))
     partial = ""
-    work = _Work(scenario, calibration, warmup, deadline)
-    for member in work.in_order(max_replications if precisions else wanted, threads):
-        if member is None:
+    work = _Work(scenario, calibration, warmup, time.monotonic() + max_seconds)
+    for made in work.in_order(max_replications if precisions else wanted, threads):
+        if made is None:
             partial = f"the time limit of {max_seconds:g} s"
             break
-        members.append(member)
+        run = collected.take(*made)
         if on_replication is not None:
-            on_replication(len(members))
-        if not member.validity.valid and precisions:
+            on_replication(collected.count)
+        if precisions and not run.validity.valid:
             break  # more of them would not make it valid
-        if sequence.is_enough(member) and len(members) >= wanted:
+        if collected.enough and collected.count >= wanted:
             break
     else:
         if precisions:
             partial = f"the limit of {max_replications} replications"
-    done = Replications(scenario, confidence, warmup, tuple(members), tuple(precisions))
+    collected.settle()
+    done = Replications(scenario, confidence, warmup, tuple(collected.members), tuple(precisions))
     return replace(done, partial=_explained(partial, sequence, done, wanted)) if partial else done
+
+
+class _Collected:
+    """Replications in order; the first few are held back until they have told how long the warm-up is."""
+
+    def __init__(self, sequence: _Sequence, pilots: int) -> None:
+        self.members: list[Replication] = []
+        self.enough = False
+        self._sequence = sequence
+        self._pilots = pilots
+        self._held: list[tuple[Run, Warmup]] = []
+        self._length_s: float | None = None
+
+    @property
+    def count(self) -> int:
+        """How many there are, those held back included."""
+        return len(self.members) + len(self._held)
+
+    def take(self, run: Run, own: Warmup) -> Run:
+        """The next replication, with the warm-up that it has by itself."""
+        self._held.append((run, own))
+        if self._length_s is not None or len(self._held) == self._pilots:
+            self.settle()
+        return run
+
+    def settle(self) -> None:
+        """Score what is held back."""
+        if self._length_s is None and self._held:
+            self._length_s = common_length_s([own for _, own in self._held])
+        for run, own in self._held:
+            assert self._length_s is not None
+            member = Replication.of(len(self.members), run, replace(own, length_s=self._length_s))
+            self.members.append(member)
+            self.enough = self._sequence.is_enough(member)
+        self._held.clear()
 
 
 class _Sequence:
@@ -228,7 +268,7 @@ class _Work:
         self._deadline = deadline
         self._unwanted = threading.Event()
 
-    def in_order(self, count: int, threads: int) -> Iterator[Replication | None]:
+    def in_order(self, count: int, threads: int) -> Iterator[tuple[Run, Warmup] | None]:
         """Replications 0, 1, ... `count` - 1; None, and then nothing, when the deadline has passed."""
         if threads == 1:
             for number in range(count):
@@ -237,7 +277,7 @@ class _Work:
                     return
             return
         with ThreadPoolExecutor(threads, thread_name_prefix="replication") as pool:
-            ahead: deque[Future[Replication | None]] = deque()
+            ahead: deque[Future[tuple[Run, Warmup] | None]] = deque()
             try:
                 for number in range(count):
                     ahead.append(pool.submit(self._made, number))
@@ -253,7 +293,7 @@ class _Work:
                 self._unwanted.set()
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _made(self, number: int) -> Replication | None:
+    def _made(self, number: int) -> tuple[Run, Warmup] | None:
         scenario = self._scenario
         if number:
             scenario = scenario.model_copy(update={"seed": replication_seed(scenario.seed, number)})
@@ -262,7 +302,7 @@ class _Work:
             run = simulate(scenario, self._calibration, on_progress=self._look_at_the_clock)
         except _LateError:
             return None
-        return Replication.of(number, run, self._warmup_of(run))
+        return run, self._warmup_of(run)
 
     def _look_at_the_clock(self, _: float = 0.0) -> None:
         if self._unwanted.is_set() or time.monotonic() > self._deadline:

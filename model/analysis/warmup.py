@@ -7,6 +7,7 @@ White 1997, "An effective truncation heuristic for bias reduction in simulation 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,11 +37,23 @@ class Warmup:
     """The part at the beginning of a run that is not scored."""
 
     length_s: float
-    """The later of the scenario's own warm-up and the truncation point, up to a whole window."""
+    """What is not scored: the later of the scenario's own warm-up and the truncation point, up to a whole window."""
     mser_s: float | None
     """The truncation point of MSER-5 in seconds since the start; None where it was not asked for."""
     found: bool
     """False where MSER-5 says that the run is too short."""
+
+
+def common_length_s(pilots: Sequence[Warmup]) -> float:
+    """The one warm-up that all replications of a scenario are scored after: the longest that MSER-5 found in a few.
+
+    Not each its own. MSER-5 likes to cut a beginning that is slow by chance, so that runs which are cut at their own
+    points have means that are too small: by 1.6 % on M/M/1 at load 0.8, where nothing needs to be cut at all. A point
+    that hardly depends on a run's own luck does not do that. Pilots in which no end was found count only where that
+    goes for half of them or more.
+    """
+    found = [pilot.length_s for pilot in pilots if pilot.found]
+    return max(found if 2 * len(found) > len(pilots) else [pilot.length_s for pilot in pilots])
 
 
 def mser5(series: npt.ArrayLike) -> Truncation:

@@ -38,7 +38,7 @@ def replications_summary(of: Replications, slos: list[ReplicatedSlo]) -> dict[st
         "warmup": {
             "rule": of.warmup_rule,
             "stated_s": of.scenario.warmup_s,
-            "longest_s": max((member.warmup.length_s for member in of.members), default=None),
+            "length_s": max((member.warmup.length_s for member in of.members), default=None),
             "not_found": sum(not member.warmup.found for member in of.members),
         },
         "latency": {
@@ -70,7 +70,6 @@ def replications_summary(of: Replications, slos: list[ReplicatedSlo]) -> dict[st
                 "number": member.number,
                 "seed": member.seed,
                 "digest": member.digest,
-                "warmup_s": member.warmup.length_s,
                 "mser5_s": member.warmup.mser_s,
                 "warmup_found": member.warmup.found,
                 "valid": member.validity.valid,
@@ -91,7 +90,7 @@ def print_replications(of: Replications, slos: list[ReplicatedSlo]) -> None:
         highlight=False,
     )
     if of.partial:
-        console.print("[bold yellow]PARTIAL[/bold yellow]: the precision was not reached", highlight=False)
+        console.print("[bold yellow]PARTIAL[/bold yellow]: fewer replications than asked for", highlight=False)
     if scenario.question:
         console.print(scenario.question, style="italic", highlight=False)
     console.print(_warmup_line(of), highlight=False)
@@ -149,9 +148,10 @@ def _warmup_line(of: Replications) -> str:
     if of.warmup_rule == "scenario":
         return f"warm-up: {max(lengths):g} s, as the scenario states"
     missing = sum(not member.warmup.found for member in of.members)
-    line = f"warm-up by MSER-5, at least the {of.scenario.warmup_s:g} s that the scenario states: "
-    line += f"median {sorted(lengths)[len(lengths) // 2]:g} s, longest {max(lengths):g} s"
-    if missing:
+    line = (
+        f"warm-up: {max(lengths):g} s, by MSER-5 and at least the {of.scenario.warmup_s:g} s that the scenario states"
+    )
+    if missing > TOLERATED * len(lengths):
         line += (
             f"; [yellow]in {missing} of {len(lengths)} replications no end of it was found: too short a run[/yellow]"
         )

@@ -15,7 +15,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ import numpy.typing as npt
 from model.analysis.batches import batch_interval
 from model.analysis.intervals import Interval, Sections
 from model.analysis.precision import Figure, Precision, StoppingRule
-from model.analysis.replicate import replication_seed
+from model.analysis.replicate import PILOTS, replication_seed
+from model.analysis.warmup import Warmup, common_length_s, mser5
 from model.engine import layout as c
 from model.engine.dataplane import DataPlane
 from model.engine.plant import Plant
@@ -50,6 +51,11 @@ FEW = 10
 LONG = 60
 """Length of the one long run, in lengths of a replication."""
 PARTS = 256
+CROWD = 400
+WARMED_LOAD = 0.8
+"""The load at which replications begin with a crowd of `CROWD` requests, and their warm-up has to be found."""
+Use = Callable[[float, int], dict[tuple[str, str], tuple[Interval, float]]]
+"""Load and macro-replication -> (figure, method) -> interval, and the requests that it took."""
 WITHIN = {"mean": 0.03, "p99": 0.05}
 """Relative precision asked of the sequential rule."""
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
@@ -58,7 +64,9 @@ BEGIN, END = "<!-- measured: coverage -->\n", "<!-- end -->"
 FEW_NAME, FIXED_NAME, SEQUENTIAL_NAME, LONG_NAME = (
     f"{FEW} replications", f"{FIXED} replications", "sequential", "one long run",
 )  # fmt: skip
-HELD = (FIXED_NAME, SEQUENTIAL_NAME, LONG_NAME)
+WARMED_NAME = f"{FIXED} replications, warm-up cut"
+HELD = (FIXED_NAME, SEQUENTIAL_NAME, LONG_NAME, WARMED_NAME)
+METHODS = (FEW_NAME, *HELD)
 """The methods that are held to `BAND`."""
 
 
@@ -93,10 +101,12 @@ def length(load: float) -> int:
     return round(RELAXATIONS / (1 - load) ** 2)
 
 
-def residence_ns(load: float, requests: int, seed: int) -> npt.NDArray[np.int64]:
-    """Residence times of `requests` arrivals at an M/M/1 queue that has been running for ever, in order of leaving."""
+def residence_ns(load: float, requests: int, seed: int, present: int | None = None) -> npt.NDArray[np.int64]:
+    """Residence times of `requests` arrivals at an M/M/1 queue, in order of leaving: one that has been running for
+    ever, or one that begins with so many `present`."""
     random = generator(seed, "coverage")
-    present = int(random.geometric(1 - load)) - 1
+    stationary = int(random.geometric(1 - load)) - 1
+    present = stationary if present is None else present
     gaps_ns = random.exponential(1e9 * SERVICE_S / load, requests)
     gaps_ns[0] = 0
     times_ns = np.concatenate([np.zeros(present, np.int64), np.cumsum(gaps_ns).astype(np.int64)])
@@ -151,17 +161,34 @@ def one_macro(load: float, macro: int) -> dict[tuple[str, str], tuple[Interval, 
     return found
 
 
-def study(load: float, macros: int, threads: int = 1) -> list[Row]:
+def warmed_up(load: float, macro: int) -> dict[tuple[str, str], tuple[Interval, float]]:
+    """As `one_macro`, for `FIXED` replications that begin with a queue of `CROWD` and are cut as `replicate` cuts."""
+    seeds = [replication_seed(2 * macro, number + 1) for number in range(FIXED)]
+    runs = [residence_ns(load, length(load), seed, CROWD) for seed in seeds]
+    points = [mser5(values) for values in runs[:PILOTS]]
+    cut = round(common_length_s([Warmup(point.observations, None, point.found) for point in points]))
+    found = {}
+    for name in WITHIN:
+        sections = Sections(Figure(name, "delivery").q)
+        for values in runs:
+            sections.add(Histogram.of(values[cut:]))
+        interval = sections.interval()
+        assert interval is not None
+        found[name, WARMED_NAME] = interval, float(FIXED * length(load))
+    return found
+
+
+def study(load: float, macros: int, threads: int = 1, use: Use = one_macro) -> list[Row]:
     """The rows of one load."""
     mean_s = SERVICE_S / (1 - load)
     truth = {"mean": mean_s, "p99": mean_s * math.log(100)}
     results: list[dict[tuple[str, str], tuple[Interval, float]]] = []
     with ThreadPoolExecutor(threads) as pool:
-        for found in pool.map(lambda macro: one_macro(load, macro), range(macros)):
+        for found in pool.map(lambda macro: use(load, macro), range(macros)):
             results.append(found)
     rows = []
     for name in WITHIN:
-        for method in (FEW_NAME, *HELD):
+        for method in (each for each in METHODS if (name, each) in results[0]):
             intervals, requests = zip(*(found[name, method] for found in results), strict=True)
             rows.append(
                 Row(
@@ -194,6 +221,8 @@ def main() -> None:
     for load in arguments.loads:
         began = time.monotonic()
         rows += study(load, arguments.macros, arguments.threads)
+        if load == WARMED_LOAD:
+            rows += study(load, arguments.macros, arguments.threads, warmed_up)
         sys.stderr.write(f"load {load:g}: {time.monotonic() - began:.0f} s\n")
     if arguments.write:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)

@@ -6,7 +6,18 @@ import math
 
 import pytest
 
-from tests.analysis.coverage import BAND, HELD, LOADS, MACROS, SERVICE_S, one_macro, residence_ns, study
+from tests.analysis.coverage import (
+    BAND,
+    HELD,
+    LOADS,
+    MACROS,
+    SERVICE_S,
+    WARMED_LOAD,
+    one_macro,
+    residence_ns,
+    study,
+    warmed_up,
+)
 
 
 def test_the_queue_starts_in_steady_state() -> None:
@@ -38,6 +49,14 @@ def test_intervals_cover_at_load_one_half() -> None:
 def test_coverage(load: float) -> None:
     """Every method, for the mean and the p99, over 1 000 macro-replications."""
     rows = [row for row in study(load, MACROS, threads=2) if row.method in HELD]
-    assert len(rows) == 2 * len(HELD)
-    outside = [row.line() for row in rows if not BAND[0] <= row.coverage <= BAND[1]]
-    assert outside == []
+    assert len(rows) == 6
+    assert [row.line() for row in rows if not BAND[0] <= row.coverage <= BAND[1]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+def test_coverage_where_the_warm_up_has_to_be_found() -> None:
+    """Replications that begin with a crowd, all cut at the longest warm-up of the first five."""
+    rows = study(WARMED_LOAD, MACROS, threads=2, use=warmed_up)
+    assert len(rows) == 2
+    assert [row.line() for row in rows if not BAND[0] <= row.coverage <= BAND[1]] == []

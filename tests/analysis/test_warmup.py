@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from model.analysis.warmup import BATCH, LEAST_KEPT, mser5, scored_from, warmup_of
+from model.analysis.warmup import BATCH, LEAST_KEPT, Warmup, common_length_s, mser5, scored_from, warmup_of
 from model.rng import generator
 from model.runs import Run, RunBuilder
 from model.spec import Scenario
@@ -85,3 +85,11 @@ def test_work_that_piles_up_at_the_beginning_is_warm_up_too() -> None:
     builder.add_gauge(times, "in_flight", "", np.arange(240) % 3)
     builder.add_gauge(times, "fanout_queue_length", "", np.where(times < 9, 300 - 30 * times, 0))
     assert warmup_of(builder.build({})).length_s == pytest.approx(9, abs=1.5)
+
+
+def test_the_common_warm_up_is_the_longest_that_was_found() -> None:
+    found = [Warmup(length_s, length_s, found=True) for length_s in (2.0, 7.0, 3.0)]
+    lost = [Warmup(30.0, 30.0, found=False)]
+    assert common_length_s(found) == 7
+    assert common_length_s(found + lost) == 7
+    assert common_length_s(found + 3 * lost) == 30
