@@ -30,7 +30,7 @@ from model.runs.run import Validity
 from model.spec import Calibration, InputError, Scenario
 
 MOST_REPLICATIONS = 1_000
-PILOTS = 5
+PILOTS = 10
 """Replications, the first ones, whose warm-ups decide that of all."""
 WarmupRule = Literal["mser-5", "scenario"]
 

@@ -18,6 +18,8 @@ from model.runs import Run
 
 BATCH = 5
 """Observations per batch: the 5 of MSER-5."""
+LEAST_BATCHES = 20
+"""With fewer nothing is said."""
 LEAST_KEPT = 5
 """Batches at the end that are never truncated: so few can agree with each other by chance."""
 
@@ -65,7 +67,7 @@ def mser5(series: npt.ArrayLike) -> Truncation:
     """
     values = np.asarray(series, np.float64)
     k = len(values) // BATCH
-    if k < 4 * LEAST_KEPT:
+    if k < LEAST_BATCHES:
         return Truncation(0, found=False)
     means = values[: k * BATCH].reshape(k, BATCH).mean(axis=1)
     means -= means.mean()  # keeps the difference of two sums of squares small
@@ -89,7 +91,7 @@ def warmup_of(run: Run) -> Warmup:
     if answered.height:
         ends.append(_end_s(answered["sent_s"].to_numpy(), answered["latency_s"].to_numpy()))
     work = backlog(run)
-    if work.height:
+    if work.height >= LEAST_BATCHES * BATCH:  # with fewer samples of a short run the latencies have to do
         ends.append(_end_s(work["time_s"].to_numpy(), work["value"].to_numpy()))
     mser_s = max((end for end, _ in ends), default=0.0)
     windows = math.ceil(max(mser_s, run.scenario.warmup_s) / run.window_s - 1e-9)

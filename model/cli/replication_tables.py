@@ -148,13 +148,10 @@ def _warmup_line(of: Replications) -> str:
     if of.warmup_rule == "scenario":
         return f"warm-up: {max(lengths):g} s, as the scenario states"
     missing = sum(not member.warmup.found for member in of.members)
-    line = (
-        f"warm-up: {max(lengths):g} s, by MSER-5 and at least the {of.scenario.warmup_s:g} s that the scenario states"
-    )
+    stated = f"at least the {of.scenario.warmup_s:g} s that the scenario states"
+    line = f"warm-up: {max(lengths):g} s, by MSER-5 and {stated}"
     if missing > TOLERATED * len(lengths):
-        line += (
-            f"; [yellow]in {missing} of {len(lengths)} replications no end of it was found: too short a run[/yellow]"
-        )
+        line += f"; [yellow]in {missing} of {len(lengths)} replications it does not end: too short a run[/yellow]"
     return line
 
 

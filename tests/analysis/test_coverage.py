@@ -56,7 +56,7 @@ def test_coverage(load: float) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_coverage_where_the_warm_up_has_to_be_found() -> None:
-    """Replications that begin with a crowd, all cut at the longest warm-up of the first five."""
+    """Replications that begin with a crowd, all cut at the longest warm-up of the first ten."""
     rows = study(WARMED_LOAD, MACROS, threads=2, use=warmed_up)
     assert len(rows) == 2
     assert [row.line() for row in rows if not BAND[0] <= row.coverage <= BAND[1]] == []
