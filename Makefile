@@ -6,10 +6,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test notebooks docs lint format types audit lock ci clean
+.PHONY: help setup demo test test-slow notebooks docs lint format types audit lock ci clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv: the locked packages, then the project itself (editable)
 	@:
@@ -23,6 +23,9 @@ demo: $(STAMP) ## the main job: real backend and model, compared (about 5 minute
 
 test: $(STAMP) ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(STAMP) ## the tests that take minutes (the coverage of intervals), which `make test` leaves out
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 notebooks: $(STAMP) ## run the notebooks; copies with their output go to out/notebooks
 	@rm -rf out/notebooks && mkdir -p out/notebooks

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from model.analysis.compare import compare
+    from model.analysis.replicate import replicate
     from model.engine.plant import Plant
     from model.platform import simulate
     from model.platform.custom import simulate_plant
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from model.spec import Calibration, Scenario
     from model.workload.open_load import OpenLoad
 
-__all__ = ["Calibration", "OpenLoad", "Plant", "Run", "Scenario", "compare", "simulate", "simulate_plant"]
+__all__ = [
+    "Calibration", "OpenLoad", "Plant", "Run", "Scenario", "compare", "replicate", "simulate", "simulate_plant",
+]  # fmt: skip
 
 _HOMES = {
     "Calibration": "model.spec",
@@ -32,6 +35,7 @@ _HOMES = {
     "Run": "model.runs",
     "Scenario": "model.spec",
     "compare": "model.analysis.compare",
+    "replicate": "model.analysis.replicate",
     "simulate": "model.platform",
     "simulate_plant": "model.platform.custom",
 }

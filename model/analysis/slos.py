@@ -1,11 +1,16 @@
-"""Does a run keep what its scenario promises?"""
+"""Does a run, or do replications, keep what the scenario promises?"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from model.runs import Histogram, Run
+from model.analysis.intervals import Interval
+from model.runs import Run
+from model.spec import Scenario
+
+if TYPE_CHECKING:  # loads the engine, which judging a single run does not need
+    from model.analysis.replicate import Replications
 
 QUANTILE = 0.99
 
@@ -28,16 +33,54 @@ class SloResult:
 
 def slo_results(run: Run) -> list[SloResult]:
     """Every stated SLO of the run's scenario, judged on the scored part of the run."""
-    slos = run.scenario.slos
-    promises: list[tuple[str, float, Histogram]] = [
-        (f"latency_p99_s.{endpoint.value}", limit, run.latency(endpoint))
-        for endpoint, limit in slos.latency_p99_s.items()
+    seen = {
+        subject: run.lag(subject) if subject in ("delivery", "replica") else run.latency(subject)  # type: ignore[arg-type]
+        for _, subject, _ in promises(run.scenario)
+    }
+    return [
+        SloResult(name, limit_s, seen[subject].quantile(QUANTILE), seen[subject].n)
+        for name, subject, limit_s in promises(run.scenario)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicatedSlo:
+    """One promise against replications; times in seconds."""
+
+    name: str
+    limit_s: float
+    measured: Interval | None
+    """None where too little was seen."""
+
+    @property
+    def met(self) -> bool:
+        """Whether the estimate keeps the promise."""
+        return self.measured is not None and self.measured.value <= self.limit_s
+
+    @property
+    def verdict(self) -> str:
+        """``met`` or ``missed``, with "undecided" where the limit lies inside the interval."""
+        verdict = "met" if self.met else "missed"
+        if self.measured is None:
+            return f"{verdict}: too few observations"
+        return f"{verdict}, but undecided" if self.measured.covers(self.limit_s) else verdict
+
+
+def replicated_slos(of: Replications) -> list[ReplicatedSlo]:
+    """Every stated SLO of the scenario, judged on all replications together."""
+    return [
+        ReplicatedSlo(name, limit_s, of.interval(subject, QUANTILE)) for name, subject, limit_s in promises(of.scenario)
+    ]
+
+
+def promises(scenario: Scenario) -> list[tuple[str, str, float]]:
+    """Every stated SLO of a scenario: its field below `slos`, what it is about, and the limit in s."""
+    slos = scenario.slos
+    found = [
+        (f"latency_p99_s.{endpoint.value}", endpoint.value, limit) for endpoint, limit in slos.latency_p99_s.items()
     ]
     if slos.delivery_p99_s is not None:
-        promises.append(("delivery_p99_s", slos.delivery_p99_s, run.lag("delivery")))
+        found.append(("delivery_p99_s", "delivery", slos.delivery_p99_s))
     if slos.replica_lag_p99_s is not None:
-        promises.append(("replica_lag_p99_s", slos.replica_lag_p99_s, run.lag("replica")))
-    return [
-        SloResult(name, limit, histogram.quantile(QUANTILE) if histogram.n else math.nan, histogram.n)
-        for name, limit, histogram in promises
-    ]
+        found.append(("replica_lag_p99_s", "replica", slos.replica_lag_p99_s))
+    return found

@@ -1,6 +1,6 @@
 """A large scenario in a process of its own, so that its memory can be told: time, and the most memory it held.
 
-    python -m model.bench.large SCENARIO
+python -m model.bench.large SCENARIO
 """
 
 from __future__ import annotations

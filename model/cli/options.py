@@ -25,6 +25,10 @@ CalibrationOption = Annotated[
     Path | None,
     typer.Option("--calibration", metavar="FILE", help="Costs to simulate with, instead of the shipped ones."),
 ]
+ReplicationsOption = Annotated[
+    int | None,
+    typer.Option("--replications", metavar="N", min=2, help="Independent replications; figures then have intervals."),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
 

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+UNSTEADY = "grows"
+"""In place of a figure that would depend on when the run was stopped."""
+
 
 def to_stderr(message: str) -> None:
     """Print a message, of one or more lines, on stderr as it is."""
@@ -27,7 +30,12 @@ def note(message: str) -> None:
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout; what is not a number (an empty histogram's quantile) becomes null."""
-    sys.stdout.write(json.dumps(_finite(document), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(document))
+
+
+def json_text(document: Any) -> str:
+    """The document as `print_json` prints it."""
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False) + "\n"
 
 
 def refuse_existing(path: Path | None, *, force: bool, holds: str = "") -> None:
@@ -64,6 +72,16 @@ def status(message: str) -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status(message) as spinner:
         yield spinner.update
+
+
+def plus_minus(value: float, half_width: float) -> str:
+    """``12.3 ± 0.4``, with two digits of the half-width."""
+    if not math.isfinite(half_width):
+        return f"{value:.3g} ± ?"
+    if half_width == 0:
+        return f"{value:.3g} ± 0"
+    decimals = max(0, 1 - math.floor(math.log10(half_width)))
+    return f"{value:,.{decimals}f} ± {half_width:,.{decimals}f}"
 
 
 def _finite(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +19,7 @@ from model.cli.options import (
     load_calibration,
     load_scenario,
 )
-from model.cli.output import note, print_json, refuse_existing, status, write_file
+from model.cli.output import UNSTEADY, note, plus_minus, print_json, refuse_existing, status, write_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,7 +58,16 @@ def sweep(
             help=f"Folder for sweep.csv, with every figure, and the plot, sweep.svg.  [default: {_DEFAULT_OUTPUT}]",
         ),
     ] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Points simulated at a time on this machine.")] = 1,
+    replications: Annotated[
+        int,
+        typer.Option(
+            "--replications",
+            metavar="N",
+            min=1,
+            help="Simulate each point with the same N seeds: intervals, and the change from the first point.",
+        ),
+    ] = 1,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Simulations at a time on this machine.")] = 1,
     cluster: Annotated[
         str | None,
         typer.Option("--cluster", metavar="ADDRESS", help="A Dask scheduler whose workers simulate the points."),
@@ -87,9 +98,20 @@ def sweep(
     with status("simulating (the first run compiles the engine, about half a minute)") as say:
 
         def tell(done: int, points: int) -> None:
-            say(f"simulating point {done + 1} of {points}")
+            what = "point" if replications == 1 else "replication"
+            say(f"simulating {what} {done + 1} of {points}")
 
-        table = run_sweep(loaded, axes, calibration=costs, threads=threads, cluster=cluster, on_point=tell)
+        table = run_sweep(
+            loaded,
+            axes,
+            calibration=costs,
+            threads=threads,
+            cluster=cluster,
+            replications=replications,
+            on_point=tell,
+        )
+    if replications > 1:
+        _warn_of_warmup(table, loaded.warmup_s)
     write_file(folder / "sweep.csv", table.write_csv())
     note(f"every figure: {folder / 'sweep.csv'}")
     if missing_packages(["explore"]):
@@ -103,6 +125,14 @@ def sweep(
         print_json({"scenario": loaded.name, "over": [axis.field for axis in axes], "points": table.to_dicts()})
     else:
         _print(table, [axis.field for axis in axes])
+
+
+def _warn_of_warmup(table: pl.DataFrame, warmup_s: float) -> None:
+    """Points are scored from the scenario's own warm-up on, so that they stay paired; say where that is too short."""
+    steady = table.filter(table["valid"])["mser5_s"].drop_nulls().to_list()
+    if steady and max(steady) > warmup_s:
+        late = f"at {max(steady):g} s at one of the points"
+        note(f"MSER-5 puts the end of the warm-up {late} (median); the scenario scores from {warmup_s:g} s on")
 
 
 def _axis(text: str) -> Axis:
@@ -135,9 +165,36 @@ def _print(table: pl.DataFrame, fields: list[str]) -> None:
         shown.add_column("SLOs", justify="right")
     for row in table.iter_rows(named=True):
         slos = ["met" if row["slos_met"] else "[red]missed[/red]"] if stated else []
-        shown.add_row(*(str(row[field]) for field in fields), *(_figure(row[column]) for column in columns), *slos)
-    Console().print(shown)
+        cells = [_cell(row, column) if row["valid"] or row[column] is not None else UNSTEADY for column in columns]
+        shown.add_row(*(str(row[field]) for field in fields), *cells, *slos)
+    console = Console()
+    console.print(shown)
+    if not table["valid"].all():
+        console.print(f"{UNSTEADY}: work piles up, there is no steady state")
+    if "replications" in table.columns:
+        console.print(_legend(table, columns), highlight=False)
 
 
-def _figure(value: Any) -> str:
-    return "too few" if value is None else f"{value:.3g}"
+def _cell(row: dict[str, Any], column: str) -> str:
+    """The figure; of replications with its half-width, and below it the change from the first point."""
+    value, half_width = row[column], row.get(f"{column}_half_width")
+    if value is None:
+        return "too few"
+    if half_width is None:
+        return f"{value:.3g}"
+    change, around = row[f"{column}_change"], row[f"{column}_change_half_width"]
+    lines = [plus_minus(value, half_width)]
+    if change is not None:
+        lines.append(("" if change < 0 else "+") + plus_minus(change, around))
+    return "\n".join(lines)
+
+
+def _legend(table: pl.DataFrame, columns: list[str]) -> str:
+    replications = table["replications"][0]
+    line = f"± at 95 %, {replications} replications"
+    if table.height == 1:
+        return line
+    names = [f"{column}_variance_reduction" for column in columns]
+    gains = [gain for name in names if name in table.columns for gain in table[name] if gain and math.isfinite(gain)]
+    line += "; second lines: change from the first point, paired under common random numbers"
+    return line + (f" (variance {statistics.median(gains):.3g} times smaller in the median)" if gains else "")

@@ -17,8 +17,11 @@ from typing import Any
 import polars as pl
 
 from model.analysis.compare import MIN_TAIL
+from model.analysis.replicate import replication_seed
 from model.analysis.slos import slo_results
+from model.analysis.warmup import warmup_of
 from model.machine.extras import require
+from model.planning.replicated import aggregated
 from model.runs import Histogram, Run
 from model.spec import Calibration, Endpoint, InputError, MachineError, Scenario
 from model.spec.steps import Process
@@ -67,29 +70,44 @@ def sweep(
     calibration: Calibration | None = None,
     threads: int = 1,
     cluster: str | None = None,
+    replications: int = 1,
     on_point: Callable[[int, int], None] | None = None,
 ) -> pl.DataFrame:
     """Simulate every point of the grid, in this thread, on several `threads`, or on a Dask `cluster`.
 
     Returns one row per point: a column per axis (named by its path), then the columns of `figures`; the same table
-    however the points were computed. `cluster` is the address of a scheduler whose workers have feedtwin installed.
-    `on_point` is told (points done, points in all) before the first point and while some are left. Raises InputError
-    for a value that the scenario does not allow, MachineError for a cluster that does not answer.
+    however the points were computed. With several `replications`, each under the same seeds at every point, the
+    columns of `model.planning.replicated.aggregated` instead. `cluster` is the address of a scheduler whose workers
+    have feedtwin installed. `on_point` is told (simulations done, simulations in all) before the first and while some
+    are left. Raises InputError for a value that the scenario does not allow, MachineError for a cluster that does not
+    answer.
     """
+    if replications < 1:
+        raise InputError(f"replications is {replications}; it must be at least 1")
     axes = _as_axes(axes)
     points = grid(scenario, axes)
+    work = [_replica(point.scenario, number) for point in points for number in range(replications)]
     results: dict[int, dict[str, Any]] = {}
     if on_point is not None:
-        on_point(0, len(points))
-    for number, row in _computed([point.scenario for point in points], calibration, threads=threads, cluster=cluster):
+        on_point(0, len(work))
+    for number, row in _computed(work, calibration, threads=threads, cluster=cluster):
         results[number] = row
-        if on_point is not None and len(results) < len(points):
-            on_point(len(results), len(points))
+        if on_point is not None and len(results) < len(work):
+            on_point(len(results), len(work))
+    if replications == 1:
+        found = [results[number] for number in range(len(points))]
+    else:
+        ordered = [results[number] for number in range(len(work))]
+        found = aggregated([ordered[at : at + replications] for at in range(0, len(ordered), replications)])
     rows = [
-        {**{axis.field: _cell(value) for axis, value in zip(axes, point.values, strict=True)}, **results[number]}
-        for number, point in enumerate(points)
+        {**{axis.field: _cell(value) for axis, value in zip(axes, point.values, strict=True)}, **row}
+        for point, row in zip(points, found, strict=True)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _replica(scenario: Scenario, number: int) -> Scenario:
+    return scenario.model_copy(update={"seed": replication_seed(scenario.seed, number)})
 
 
 def _as_axes(axes: Axes) -> list[Axis]:
@@ -147,20 +165,22 @@ def figures(run: Run) -> dict[str, Any]:
     ``<endpoint>_mean_ms``, ``_p50_ms``, ``_p95_ms``, ``_p99_ms``; ``delivery_p50_s``, ``delivery_p99_s``;
     ``replica_lag_p99_s``; ``timeline_hit_ratio``; ``backend_utilisation`` and ``<process>_utilisation`` (of one core);
     ``cpu_ms_per_request``, all of the backend's CPU time over the requests it answered; ``cost_per_h`` in the
-    scenario's currency; ``slos_met``, None where none is stated; ``valid``, false where the run had no steady state.
+    scenario's currency; ``slos_met``, None where none is stated; ``mser5_s``, where the warm-up ends by MSER-5;
+    ``valid``, false where the run had no steady state: latencies and lags are then None.
     """
     row: dict[str, Any] = {
         "offered_per_s": run.offered_per_s,
         "achieved_per_s": run.achieved_per_s,
         "failed": run.n_failed,
     }
+    stationary = run.validity.stationary
     for endpoint in Endpoint:
-        latency = run.latency(endpoint)
+        latency = run.latency(endpoint) if stationary else Histogram()
         row[f"{endpoint.value}_mean_ms"] = latency.mean_s * 1e3 if latency.n else None
         for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
             value_s = _quantile(latency, q)
             row[f"{endpoint.value}_{name}_ms"] = None if value_s is None else value_s * 1e3
-    delivery, replica = run.lag("delivery"), run.lag("replica")
+    delivery, replica = (run.lag("delivery"), run.lag("replica")) if stationary else (Histogram(), Histogram())
     shares = run.utilisation
     utilisation = shares.get("backend")
     slos = slo_results(run)
@@ -173,7 +193,8 @@ def figures(run: Run) -> dict[str, Any]:
         **{f"{process.value}_utilisation": shares.get(process.value) for process in Process},
         "cpu_ms_per_request": 1e3 * utilisation / run.achieved_per_s if utilisation and run.achieved_per_s else None,
         "cost_per_h": cost_per_h(run.scenario),
-        "slos_met": all(slo.met for slo in slos) if slos else None,
+        "slos_met": stationary and all(slo.met for slo in slos) if slos else None,
+        "mser5_s": warmup_of(run).mser_s if run.scenario.is_steady else None,
         "valid": run.validity.valid,
     }
     return row

@@ -16,6 +16,7 @@ from model.engine.dataplane import DataPlane, trace_mask
 from model.engine.environment import NS_PER_S, Environment
 from model.engine.plant import Plant
 from model.engine.running import Running
+from model.platform.stationarity import LoadWatch, growth
 from model.runs.histogram import N_BUCKETS, Histogram, bucket_indices
 from model.runs.run import OUTCOMES
 from model.runs.sums import KeyedSums
@@ -47,8 +48,8 @@ class PlantRun:
     """ordinal, endpoint, step, branch, begin_s, residence_s: where some requests were, and for how long."""
     hit_ratios: Mapping[str, float]
     events: int
-    unfinished: int
-    """Requests under way `DRAIN_LIMIT_S` after the last arrival: more than none where the load exceeds the capacity."""
+    trouble: str
+    """Why there is no steady state to report, and what saturates; empty where nothing piled up."""
 
     def latency(self, endpoint: str | None = None) -> Histogram:
         """Latencies of the answered requests to one endpoint (None: all). Raises InputError for an unknown one."""
@@ -113,6 +114,8 @@ def simulate_plant(
     env = Environment(plane)
     sampler = _Sampler(plant)
     env.process(sampler.sample(env, platform, duration_s))
+    watch = LoadWatch(plane, warmup_s, duration_s, SAMPLE_INTERVAL_S)
+    env.process(watch.process(env))
     for process in processes:
         env.process(process(env, platform))
     env.run(until=duration_s)
@@ -130,8 +133,18 @@ def simulate_plant(
         traces=recorder.traces(names, plane.labels),
         hit_ratios={name: platform.cache(name).hit_ratio for name in plant.caches},
         events=plane.scalar(c.X_EVENTS),
-        unfinished=platform.in_flight,
+        trouble=_trouble(platform, watch, steady=not processes),
     )
+
+
+def _trouble(platform: Running, watch: LoadWatch, *, steady: bool) -> str:
+    if platform.in_flight:
+        piled_up = f"{platform.in_flight} requests were unanswered {DRAIN_LIMIT_S:g} s after the last arrival"
+    elif steady and (grown := growth(watch.backlog)):
+        piled_up = f"requests in flight grew from {grown[0]:.0f} to {grown[1]:.0f}"
+    else:
+        return ""
+    return f"{piled_up}; what saturates: {watch.bottleneck()}"
 
 
 class _Recorder:

@@ -20,6 +20,7 @@ from model.platform.data import platform_data
 from model.platform.faults import inject
 from model.platform.feed import feed_plant, settings
 from model.platform.memory import require_memory
+from model.platform.stationarity import LoadWatch, growth
 from model.runs import Run, RunBuilder, provenance
 from model.runs.run import Validity
 from model.spec import Calibration, InputError, Scenario, steps
@@ -93,6 +94,8 @@ def simulate(
     env = Environment(plane)
     env.process(_sample(env, platform, builder))
     env.process(inject(env, platform))
+    watch = LoadWatch(plane, scenario.warmup_s, scenario.duration_s, SAMPLE_INTERVAL_S)
+    env.process(watch.process(env))
     for process in processes:
         env.process(process(env, platform))
     steps = np.linspace(0, scenario.duration_s, 41)[1:]
@@ -105,7 +108,7 @@ def simulate(
     recorder.finish(scenario.duration_s)
     recorder.trace(plane.labels)
     _collect(builder, plane, calibration)
-    validity = _validity(platform)
+    validity = _validity(platform, watch, steady=scenario.is_steady and not processes)
     return builder.build(
         provenance(
             seed=scenario.seed,
@@ -269,8 +272,8 @@ def _collect(builder: RunBuilder, plane: DataPlane, calibration: Calibration) ->
     builder.counters.update({name: float(plane.scalar(column)) for name, column in counters.items()})
 
 
-def _validity(platform: Platform) -> Validity:
-    """A run in which work was still piling up at the end has no steady state to report."""
+def _validity(platform: Platform, watch: LoadWatch, *, steady: bool) -> Validity:
+    """A run in which work piled up has no steady state to report; the reasons name what is saturated."""
     reasons = []
     if platform.in_flight:
         reasons.append(
@@ -281,4 +284,13 @@ def _validity(platform: Platform) -> Validity:
         if length := platform.queue_length(queue):
             left = f"{length} messages were left in the {queue} queue"
             reasons.append(f"{left} {DRAIN_LIMIT_S:g} s after the last arrival")
-    return Validity(not reasons, tuple(reasons))
+    # Where load or platform change by design (faults, control processes), a backlog may grow in the meantime.
+    if steady and (grown := growth(watch.backlog)):
+        first, last = grown
+        reasons.append(
+            f"work piled up: {first:.0f} requests in flight and messages in queues in the first quarter of the scored "
+            f"part, {last:.0f} in the last"
+        )
+    if not reasons:
+        return Validity()
+    return Validity(valid=False, reasons=(*reasons, f"what saturates: {watch.bottleneck()}"), stationary=False)

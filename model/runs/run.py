@@ -32,6 +32,8 @@ class Validity:
 
     valid: bool = True
     reasons: tuple[str, ...] = ()
+    stationary: bool = True
+    """False where work piled up: figures over such a run depend on when it was stopped, and are not shown."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,9 @@ def load_run(directory: Path) -> Run:
             kind=header["kind"],
             scenario=Scenario.model_validate(header["scenario"]),
             provenance=header["provenance"],
-            validity=Validity(bool(header["valid"]), tuple(header["invalid_because"])),
+            validity=Validity(
+                bool(header["valid"]), tuple(header["invalid_because"]), bool(header.get("stationary", True))
+            ),
             counters=header["counters"],
             failures=header["failures"],
             latency_table=tables.pop("latency"),
@@ -85,6 +87,7 @@ def _header(run: Run) -> dict[str, Any]:
         "content_digest": run.content_digest,
         "valid": run.validity.valid,
         "invalid_because": list(run.validity.reasons),
+        "stationary": run.validity.stationary,
         "duration_s": run.duration_s,
         "window_s": run.window_s,
         "counters": dict(run.counters),

@@ -409,6 +409,13 @@ class Scenario(_Frozen):
         return override_scenario(self, {**(overrides or {}), **{k.replace("__", "."): v for k, v in sections.items()}})
 
     @property
+    def is_steady(self) -> bool:
+        """Whether platform and load are the same from beginning to end: no fault, no change of the rate."""
+        factors = [point.factor for point in self.workload.rate_profile if point.at_s > 0]
+        at_start = next((point.factor for point in self.workload.rate_profile if point.at_s == 0), 1.0)
+        return not self.faults and all(factor == at_start for factor in factors)
+
+    @property
     def digest(self) -> str:
         """A hash of everything that can change a result (names and prose are left out)."""
         content = self.model_dump(mode="json", exclude={"name", "question", "description"})

@@ -6,20 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from model.analysis.verification import CHECKS, CONFIDENCE, FAMILY_LEVEL, Quantity, chosen
 from model.analysis.verification.networks import ROUTING, routes
-from model.analysis.verification.sections import SECTIONS, ratio, sectioned, student_quantile
+from model.analysis.verification.sections import ratio, sectioned
 from model.rng import generator
 from model.spec import InputError
-
-
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 10, SECTIONS - 1, 200])
-@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999, CONFIDENCE])
-def test_students_quantile(freedom: int, confidence: float) -> None:
-    exact = stats.t.ppf((1 + confidence) / 2, freedom)
-    assert student_quantile(confidence, freedom) == pytest.approx(exact, rel=1e-9)
 
 
 def test_the_level_is_that_of_the_whole_family() -> None:

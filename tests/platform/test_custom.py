@@ -76,7 +76,7 @@ def test_three_services_in_forty_lines(run: PlantRun) -> None:
     assert run.latency("browse").n == pytest.approx(400 * 35, rel=0.03)
     assert run.count("timeout", "buy") + run.count("ok", "buy") == pytest.approx(100 * 35, rel=0.06)
     assert run.throughput_per_s("browse") == pytest.approx(400, rel=0.03)
-    assert run.unfinished == 0
+    assert run.trouble == ""
     assert 0.4 < run.hit_ratios["products"] < 0.9
     # Utilisation is the demand: what each request brings times how many come.
     misses = 1 - run.hit_ratios["products"]
@@ -131,7 +131,13 @@ def test_an_autoscaler_follows_the_load_and_cools_down() -> None:
     assert all(later - earlier >= 4.0 for earlier, later in itertools.pairwise(times))
     late = run.gauge("utilisation", "station").filter(pl.col("time_s") > times[-1] + 20)
     assert late["value"].mean() == pytest.approx(0.6, rel=0.1)
-    assert run.unfinished == 0
+    assert run.trouble == ""
+
+
+def test_more_than_it_can_serve_is_said_and_what_saturates() -> None:
+    run = simulate_plant(queue(), OpenLoad({"work": 110.0}), duration_s=60)
+    assert "what saturates: station station, busy 99" in run.trouble or "busy 100" in run.trouble
+    assert simulate_plant(queue(), OpenLoad({"work": 50.0}), duration_s=60).trouble == ""
 
 
 def test_a_circuit_breaker_turns_away_instead_of_waiting() -> None:

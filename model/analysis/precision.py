@@ -1,0 +1,107 @@
+"""How precisely a figure is wanted: "p99 of home_timeline within 5% at 95%", and when that is reached."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from model.analysis.intervals import Interval
+from model.spec import ENDPOINTS, InputError
+
+SUBJECTS = (*(endpoint.value for endpoint in ENDPOINTS), "delivery")
+"""What has latencies or lags of its own."""
+LEAST_REPLICATIONS = 20
+"""No sequential rule looks earlier: the spread of fewer is too uncertain to stop by."""
+LOOK_AHEAD = 5
+"""Replications for which the criterion has to go on holding."""
+
+_STATISTIC = re.compile(r"mean|p(\d{1,2}(?:\.\d+)?)")
+_SENTENCE = re.compile(r"(\S+) of (\S+) within (\d+(?:\.\d+)?) ?% at (\d+(?:\.\d+)?) ?%")
+_EXAMPLE = '"p99 of home_timeline within 5% at 95%"'
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A statistic of the latencies of an endpoint, or of the delivery lags, in seconds."""
+
+    statistic: str
+    """``mean`` or ``pNN``."""
+    subject: str
+    """An endpoint, or ``delivery``."""
+
+    def __post_init__(self) -> None:
+        if self.subject not in SUBJECTS:
+            raise InputError(f"a figure of {self.subject!r}; allowed: {', '.join(SUBJECTS)}")
+        if not _STATISTIC.fullmatch(self.statistic) or self.q == 0:
+            raise InputError(f"statistic {self.statistic!r}; allowed: mean, or a percentile as p50 or p99.9")
+
+    @property
+    def q(self) -> float | None:
+        """The quantile, between 0 and 1; None for the mean."""
+        return None if self.statistic == "mean" else float(self.statistic[1:]) / 100
+
+    def __str__(self) -> str:
+        return f"{self.statistic} of {self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """A figure whose interval, at a level of `confidence`, is to be no wider than `relative` of its value each way."""
+
+    figure: Figure
+    relative: float
+    confidence: float
+
+    @classmethod
+    def parse(cls, text: str) -> Precision:
+        """From a sentence: mean or pNN, "of" an endpoint or delivery, "within" X%, "at" Y%.
+
+        Raises InputError for anything else, and unless 0.1 <= X <= 50 and 50 <= Y <= 99.9.
+        """
+        found = _SENTENCE.fullmatch(text.strip())
+        if not found:
+            raise InputError(f"precision {text!r}: expected a sentence such as {_EXAMPLE}")
+        statistic, subject, within, at = found.groups()
+        try:
+            figure = Figure(statistic, subject)
+        except InputError as error:
+            raise InputError(f"precision {text!r}: {error}") from None
+        for value, what, least, most in ((within, "within", 0.1, 50), (at, "at", 50, 99.9)):
+            if not least <= float(value) <= most:
+                raise InputError(f"precision {text!r}: {what} is {value}%; it must be from {least:g}% to {most:g}%")
+        return cls(figure, float(within) / 100, float(at) / 100)
+
+    def reached(self, interval: Interval) -> bool:
+        """Whether this interval of n replications is narrow enough.
+
+        Chow and Robbins 1965, not before `LEAST_REPLICATIONS`; for the half-width over the *true* value to be within
+        `relative`, that over the estimate must be within relative / (1 + relative) (Law 2015, 9.4.1).
+        """
+        return interval.sections >= LEAST_REPLICATIONS and interval.relative_half_width <= self.relative / (
+            1 + self.relative
+        )
+
+    def __str__(self) -> str:
+        return f"{self.figure} within {100 * self.relative:g}% at {100 * self.confidence:g}%"
+
+
+class StoppingRule:
+    """When a sequence of replications is long enough for one precision; asked after every one, in order.
+
+    The criterion must hold for `LOOK_AHEAD` replications more (Hoad, Robinson and Davies 2010): a spread that is small
+    by chance stops a rule without this too early, and such intervals cover too seldom.
+    """
+
+    def __init__(self, precision: Precision) -> None:
+        self.precision = precision
+        self._held = 0
+
+    @property
+    def done(self) -> bool:
+        return self._held > LOOK_AHEAD
+
+    def ask(self, interval: Interval) -> bool:
+        """Whether to stop, given the interval of all replications so far; once yes, always yes."""
+        if not self.done:
+            self._held = self._held + 1 if self.precision.reached(interval) else 0
+        return self.done
