@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from model.cli.options import ForceOption, JsonOption
-from model.cli.output import note, print_json, refuse_existing, status, write_file
+from model.cli.output import engine_status, note, print_json, refuse_existing, write_file
 
 
 def bench(
@@ -35,7 +35,7 @@ def bench(
 
     from model.bench import run_suite
 
-    with status("preparing") as say:
+    with engine_status("preparing") as say:
         found = run_suite(repeats=repeats, scale=scale, starts=starts, say=say)
     if output is not None:
         from model.report.scaling_plot import plot_scaling

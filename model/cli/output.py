@@ -84,6 +84,17 @@ def plus_minus(value: float, half_width: float) -> str:
     return f"{value:,.{decimals}f} ± {half_width:,.{decimals}f}"
 
 
+@contextmanager
+def engine_status(message: str) -> Iterator[Callable[[str], None]]:
+    """`status` for what needs the engine: says so where it has to be compiled first, also where nobody watches."""
+    from model.rng.compiled import is_cached
+
+    if not is_cached():
+        note("compiling the engine: some 20 s, once for this version")
+    with status(message) as say:
+        yield say
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None

@@ -20,7 +20,7 @@ from model.cli.options import (
     load_calibration,
     load_scenario,
 )
-from model.cli.output import json_text, note, print_json, refuse_existing, status, write_file
+from model.cli.output import engine_status, json_text, note, print_json, refuse_existing, write_file
 
 if TYPE_CHECKING:
     from model.spec import Calibration, Scenario
@@ -97,7 +97,7 @@ def simulate(
     refuse_existing(output, force=force)
     loaded = load_scenario(scenario, overrides, seed)
     costs = load_calibration(calibration)
-    with status(f"simulating {loaded.name} (the first run compiles the engine, about half a minute)"):
+    with engine_status(f"simulating {loaded.name}"):
         from model.platform import simulate as simulate_scenario
 
         run = simulate_scenario(loaded, costs)
@@ -133,7 +133,7 @@ def _replicate(
     from model.spec import InputError, InvalidRunError
 
     wanted = [Precision.parse(text) for text in precisions]
-    with status(f"simulating {scenario.name} (the first run compiles the engine, about half a minute)") as say:
+    with engine_status(f"simulating {scenario.name}") as say:
         done = replicate(
             scenario,
             calibration,

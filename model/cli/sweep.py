@@ -19,7 +19,7 @@ from model.cli.options import (
     load_calibration,
     load_scenario,
 )
-from model.cli.output import UNSTEADY, note, plus_minus, print_json, refuse_existing, status, write_file
+from model.cli.output import UNSTEADY, engine_status, note, plus_minus, print_json, refuse_existing, write_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -95,7 +95,7 @@ def sweep(
     grid(loaded, axes)
     if output is not None:
         require("explore", purpose="the plot of a sweep (-o)")
-    with status("simulating (the first run compiles the engine, about half a minute)") as say:
+    with engine_status("simulating") as say:
 
         def tell(done: int, points: int) -> None:
             what = "point" if replications == 1 else "replication"

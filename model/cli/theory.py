@@ -25,10 +25,10 @@ def theory_lines(theory: Theory) -> Iterator[str]:
         use = theory.utilisation
         laws.append(
             f"utilisation law: {significant(use.rate_per_s)}/s x {milliseconds(use.demand_s)} ms of steps = "
-            f"{percent(use.rate_times_demand)} of the {percent(use.utilisation)} busy"
+            f"{percent(use.rate_times_demand)}, of {percent(use.utilisation)} busy (the rest wakes up, polls, keeps house)"
         )
     if laws:
-        yield "; ".join(laws)
+        yield from laws
 
 
 def _results(form: ClosedForm) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from model.cli.options import JsonOption
-from model.cli.output import note, print_json, status
+from model.cli.output import engine_status, note, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ def verify(
 
     Example: feedtwin verify --only mm1 --only jackson
     """
-    with status("loading the engine (the first run compiles it, about half a minute)") as say:
+    with engine_status("loading the engine") as say:
         from model.analysis.verification import CHECKS, chosen
         from model.analysis.verification import verify as run_checks
 
