@@ -1,6 +1,6 @@
 """A large scenario in a process of its own, so that its memory can be told: time, and the most memory it held.
 
-python -m model.bench.large SCENARIO
+python -m model.bench.large SCENARIO OVERRIDES
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from model.spec import MachineError, Scenario
@@ -17,12 +18,12 @@ from model.spec import MachineError, Scenario
 LONGEST_S = 900.0
 
 
-def measure(scenario: str) -> dict[str, Any]:
+def measure(scenario: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Simulate a shipped scenario in a fresh process; the counts must agree with each other.
 
     Raises MachineError, with the end of its output, where it fails.
     """
-    command = [sys.executable, "-m", "model.bench.large", scenario]
+    command = [sys.executable, "-m", "model.bench.large", scenario, json.dumps(dict(overrides or {}))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
     if done.returncode:
         raise MachineError(f"simulating {scenario} ended with {done.returncode}: {done.stderr[-400:]}")
@@ -31,11 +32,11 @@ def measure(scenario: str) -> dict[str, Any]:
     return found
 
 
-def _here(name: str) -> dict[str, Any]:
+def _here(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     from model.platform import simulate
 
-    scenario = Scenario.load(name)
-    simulate(scenario.with_({"duration_s": 2.0, "warmup_s": 0.0, "population.users": 1_000_000}))  # compiles
+    scenario = Scenario.load(name, overrides)
+    simulate(scenario.with_({"duration_s": 1.0, "warmup_s": 0.0, "population.users": 100_000}))  # compiles
     began, cpu_began = time.perf_counter(), time.process_time()
     run = simulate(scenario)
     wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
@@ -55,4 +56,4 @@ def _here(name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_here(sys.argv[1])))
+    sys.stdout.write(json.dumps(_here(sys.argv[1], json.loads(sys.argv[2]))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.bench import simpy_baseline
+from model.bench import large, replications, simpy_baseline
 from model.bench.load import poisson
 from model.bench.reference_path import (
     EVENTS_PER_REQUEST,
@@ -28,6 +29,7 @@ from model.bench.starts import start_s
 
 ENGINE_REQUESTS = 500_000
 SIMPY_REQUESTS = 20_000
+LARGE = "twitter-2013"
 Progress = Callable[[str], None]
 
 
@@ -43,9 +45,10 @@ class Case:
 
 
 def run_suite(
-    *, repeats: int = 5, scale: float = 1.0, starts: bool = True, say: Progress = lambda message: None
+    *, repeats: int = 5, scale: float = 1.0, whole: bool = True, say: Progress = lambda message: None
 ) -> dict[str, Any]:
-    """Run all of it `repeats` times in turns, `scale` times as many requests as usual.
+    """Run all of it `repeats` times in turns, `scale` times as many requests as usual; without `whole`, only what
+    takes seconds.
 
     Raises AssertionError where a side has not processed exactly the events that its path implies.
     """
@@ -67,8 +70,8 @@ def run_suite(
     }
     say("growing platforms")
     result["scaling"] = scaling(repeats=3, scales=[size for size in SCALES if size <= SCALES[-1] * scale])
-    if starts:
-        result |= _starts(repeats, say)
+    if whole:
+        result |= _whole(repeats, say)
     result["repeats"] = repeats
     return result
 
@@ -129,12 +132,33 @@ def _features(outcomes: dict[str, list[Outcome]]) -> dict[str, Any]:
     }
 
 
-def _starts(repeats: int, say: Progress) -> dict[str, float]:
-    cold, warm = [], []
+def _whole(repeats: int, say: Progress) -> dict[str, Any]:
+    """What takes whole runs: the large scenario, replications on threads, cold and warm starts."""
+    big, threads, cold, warm = [], [], [], []
     for turn in range(repeats):
+        where = f"turn {turn + 1} of {repeats}"
+        say(f"{where}: {LARGE}")
+        big.append(large.measure(LARGE))
+        say(f"{where}: replications on threads")
+        threads.append(replications.measure())
         with tempfile.TemporaryDirectory(prefix="feedtwin-bench-") as folder:
-            say(f"turn {turn + 1} of {repeats}: cold start")
+            say(f"{where}: cold start")
             cold.append(start_s(Path(folder)))
-            say(f"turn {turn + 1} of {repeats}: warm start")
+            say(f"{where}: warm start")
             warm.append(start_s(Path(folder)))
-    return {"cold_start_s": statistics.median(cold), "warm_start_s": statistics.median(warm)}
+    counted = ("simulated_s", "requests", "deliveries", "events")
+    assert all(run[name] == big[0][name] for run in big for name in counted), f"{LARGE} is not deterministic: {big}"
+    measured = ("wall_s", "cpu_s", "realtime_factor", "peak_rss_mb")
+    return {
+        "twitter_2013": {
+            **{name: big[0][name] for name in counted},
+            **{name: statistics.median(run[name] for run in big) for name in measured},
+        },
+        "replications": {
+            "cores": os.cpu_count(),
+            "threads": 2,
+            "speedup": statistics.median(turn.speedup for turn in threads),
+        },
+        "cold_start_s": statistics.median(cold),
+        "warm_start_s": statistics.median(warm),
+    }

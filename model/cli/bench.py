@@ -19,7 +19,10 @@ def bench(
     scale: Annotated[
         float, typer.Option("--scale", min=0.002, help="Requests per run, against the usual number.")
     ] = 1.0,
-    starts: Annotated[bool, typer.Option("--starts/--no-starts", help="Time cold and warm starts as well.")] = True,
+    whole: Annotated[
+        bool,
+        typer.Option("--whole/--quick", help="The large scenario, replications on threads and cold starts as well."),
+    ] = True,
     force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -36,7 +39,7 @@ def bench(
     from model.bench import run_suite
 
     with engine_status("preparing") as say:
-        found = run_suite(repeats=repeats, scale=scale, starts=starts, say=say)
+        found = run_suite(repeats=repeats, scale=scale, whole=whole, say=say)
     if output is not None:
         from model.report.scaling_plot import plot_scaling
 
@@ -75,5 +78,12 @@ def _print(found: dict[str, Any]) -> None:
     for row in found["scaling"]:
         growth.add_row(f"{row['in_flight']:,.0f}", f"{row['keys']:,}", f"{row['ns_per_request']:.0f}")
     console.print(growth)
-    if "cold_start_s" in found:
-        console.print(f"\nfeedtwin simulate: {found['cold_start_s']:.1f} s cold, {found['warm_start_s']:.2f} s warm")
+    if "twitter_2013" in found:
+        big = found["twitter_2013"]
+        console.print(
+            f"\ntwitter-2013: {big['realtime_factor']:.2f} x real time ({big['simulated_s']:g} s in {big['wall_s']:.1f} s), "
+            f"{big['requests']:,} requests, {big['deliveries']:,} deliveries, {big['peak_rss_mb']:.0f} MB",
+            highlight=False,
+        )
+        console.print(f"replications on 2 threads: {found['replications']['speedup']:.2f} times as fast")
+        console.print(f"feedtwin simulate: {found['cold_start_s']:.1f} s cold, {found['warm_start_s']:.2f} s warm")

@@ -25,7 +25,7 @@ def theory_lines(theory: Theory) -> Iterator[str]:
         use = theory.utilisation
         laws.append(
             f"utilisation law: {significant(use.rate_per_s)}/s x {milliseconds(use.demand_s)} ms of steps = "
-            f"{percent(use.rate_times_demand)}, of {percent(use.utilisation)} busy (the rest wakes up, polls, keeps house)"
+            f"{percent(use.rate_times_demand)}, of {percent(use.utilisation)} busy (the rest: wake-ups, polls, timers)"
         )
     if laws:
         yield from laws

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.bench import simpy_baseline
+from model.bench import large, simpy_baseline
 from model.bench.load import poisson
 from model.bench.reference_path import (
     EVENTS_PER_REQUEST,
@@ -67,7 +67,7 @@ def test_a_larger_platform_has_more_in_flight() -> None:
 
 def test_the_command_prints_every_figure_and_draws(tmp_path: Path) -> None:
     picture = tmp_path / "scaling.svg"
-    outcome = feedtwin("bench", "--json", "--repeats", "2", "--scale", "0.01", "--no-starts", "-o", picture)
+    outcome = feedtwin("bench", "--json", "--repeats", "2", "--scale", "0.01", "--quick", "-o", picture)
     assert outcome.code == 0, outcome.stderr
     found = outcome.document
     assert found["reference_path"]["events"] == 5_000 * EVENTS_PER_REQUEST
@@ -76,6 +76,15 @@ def test_the_command_prints_every_figure_and_draws(tmp_path: Path) -> None:
     assert set(found["features"]) == set(FEATURES)
     assert [row["in_flight"] for row in found["scaling"]] == sorted(row["in_flight"] for row in found["scaling"])
     assert picture.read_bytes().startswith(b"<?xml")
-    shown = feedtwin("bench", "--repeats", "1", "--scale", "0.01", "--no-starts").stdout
+    shown = feedtwin("bench", "--repeats", "1", "--scale", "0.01", "--quick").stdout
     assert "reference path" in shown
     assert "shared host" in shown
+
+
+def test_a_large_run_is_measured_in_a_process_of_its_own() -> None:
+    small = {"population.users": 200_000, "workload.rate_per_s": 2_000.0, "duration_s": 3.0, "warmup_s": 0.5}
+    found = large.measure("twitter-2013", small)
+    assert found["requests"] == pytest.approx(6_000, rel=0.1)
+    assert found["deliveries"] == found["deliveries_seen"] + found["deliveries_uncached"] > 0
+    assert found["realtime_factor"] == pytest.approx(3.0 / found["wall_s"])
+    assert 50 < found["peak_rss_mb"] < 2_000
