@@ -81,7 +81,7 @@ def _print(found: dict[str, Any]) -> None:
     if "twitter_2013" in found:
         big = found["twitter_2013"]
         console.print(
-            f"\ntwitter-2013: {big['realtime_factor']:.2f} x real time ({big['simulated_s']:g} s in {big['wall_s']:.1f} s), "
+            f"\ntwitter-2013: {big['realtime_factor']:.2f} x real time, {big['simulated_s']:g} s simulated, "
             f"{big['requests']:,} requests, {big['deliveries']:,} deliveries, {big['peak_rss_mb']:.0f} MB",
             highlight=False,
         )
