@@ -114,10 +114,12 @@ def plot_trade_off(
     Points in which either figure is missing are left out.
     """
     seen = table.filter(pl.col(x).is_not_null() & pl.col(y).is_not_null())
+    ax.set(xlabel=x, ylabel=y)
+    if not seen.height:
+        return ax
     ax.plot(seen[x].to_numpy(), seen[y].to_numpy(), marker="o", color=color, linewidth=1.2, label=name or None)
     for text, x_value, y_value in seen.select(label, x, y).iter_rows():
         ax.annotate(str(text), (x_value, y_value), textcoords="offset points", xytext=(6, 5), fontsize=8.5, color=INK)
-    ax.set(xlabel=x, ylabel=y)
     ax.margins(0.12)
     return ax
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from model.report.plots import plot_trade_off
-from model.report.style import SERIES, render_svg
+from model.report.style import MUTED, SERIES, render_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,9 +39,13 @@ def plot_sweep(table: pl.DataFrame, fields: Sequence[str], *, title: str) -> byt
         lag_axes.set(xlabel=first, ylabel="delivery lag (s)", title="How late a post arrives")
         read_axes.set(xlabel=first, ylabel="home timeline (ms)", title="What a read costs")
         trade_axes.set(xlabel="home timeline p95 (ms)", ylabel="delivery lag p99 (s)", title="The trade-off")
-        for axes in (lag_axes, read_axes, trade_axes):
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend()
+        few = "too few observations for {}"
+        _finish(lag_axes, few.format("p50 and p99"))
+        _finish(read_axes, few.format("the mean and p95"))
+        if not trade_axes.has_data():
+            _finish(trade_axes, few.format("the two tails"))
+        elif trade_axes.get_legend_handles_labels()[0]:
+            trade_axes.legend()
         figure.suptitle(f"{title}, by {_short(first)}", fontweight="bold")
 
     return render_svg(draw, 13, 4.2)
@@ -50,11 +54,31 @@ def plot_sweep(table: pl.DataFrame, fields: Sequence[str], *, title: str) -> byt
 def _lines(axes: Axes, rows: pl.DataFrame, field: str, columns: dict[str, str], name: str, color: str) -> None:
     for column, figure in columns.items():
         seen = rows.filter(pl.col(column).is_not_null())
-        if seen.height:
-            dash = "--" if figure in TAILS else "-"
-            label = f"{name} {figure}".strip()
-            axes.plot(_positions(seen, field), seen[column].to_list(), dash, marker="o", color=color, label=label)
-    axes.set_ylim(bottom=0)
+        if not seen.height:
+            continue
+        half_width = f"{column}_half_width"
+        spread = seen[half_width].fill_null(0.0).to_list() if half_width in seen.columns else None
+        dash = "--" if figure in TAILS else "-"
+        label = f"{name} {figure}".strip()
+        axes.errorbar(
+            _positions(seen, field), seen[column].to_list(), yerr=spread, fmt=dash, marker="o", color=color,
+            label=label, capsize=3,
+        )  # fmt: skip
+
+
+def _finish(axes: Axes, missing: str) -> None:
+    """From 0 to a little above everything; where nothing could be drawn, why."""
+    if axes.has_data():
+        axes.relim()
+        axes.autoscale(axis="y")
+        axes.margins(y=0.12)
+        axes.set_ylim(bottom=0)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend()
+        return
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, missing, transform=axes.transAxes, ha="center", va="center", color=MUTED)
 
 
 def _positions(rows: pl.DataFrame, field: str) -> list[Any]:
