@@ -69,10 +69,8 @@ def _lines(axes: Axes, rows: pl.DataFrame, field: str, columns: dict[str, str], 
 def _finish(axes: Axes, missing: str) -> None:
     """From 0 to a little above everything; where nothing could be drawn, why."""
     if axes.has_data():
-        axes.relim()
-        axes.autoscale(axis="y")
-        axes.margins(y=0.12)
-        axes.set_ylim(bottom=0)
+        _, top = axes.get_ylim()
+        axes.set_ylim(0, 1.12 * top)
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
         return
