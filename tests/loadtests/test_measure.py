@@ -57,7 +57,8 @@ def assert_the_stores_agree(run: Run) -> None:
     assert run.counters["deliveries_seen"] == run.counters["deliveries_present"] + run.counters["deliveries_trimmed"]
     assert run.lag("delivery", scored=False).n > 0
     assert run.lag("outbox", scored=False).n == created
-    assert run.lag("outbox", scored=False).mean_s < run.lag("delivery", scored=False).mean_s
+    # A post is in the broker before it is in any timeline; means are weighted by followers, so only the least compares.
+    assert 0 < run.lag("outbox", scored=False).quantile(0) < run.lag("delivery", scored=False).quantile(0)
 
 
 def test_an_open_run_with_faults(stack: Stack, seeds: SeedTables) -> None:
