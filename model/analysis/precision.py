@@ -10,10 +10,11 @@ from model.spec import ENDPOINTS, InputError
 
 SUBJECTS = (*(endpoint.value for endpoint in ENDPOINTS), "delivery")
 """What has latencies or lags of its own."""
-LEAST_REPLICATIONS = 20
+LEAST_REPLICATIONS = 30
 """No sequential rule looks earlier: the spread of fewer is too uncertain to stop by."""
-LOOK_AHEAD = 5
-"""Replications for which the criterion has to go on holding."""
+LOOK_AHEAD = 10
+"""Replications for which the criterion has to go on holding. On M/M/1 at load 0.9 the intervals of the p99 covered in
+92.8 % with 20 and 5 (docs/statistics.md)."""
 
 _STATISTIC = re.compile(r"mean|p(\d{1,2}(?:\.\d+)?)")
 _SENTENCE = re.compile(r"(\S+) of (\S+) within (\d+(?:\.\d+)?) ?% at (\d+(?:\.\d+)?) ?%")
