@@ -85,8 +85,9 @@ def test_the_course_of_a_scenario_is_not_cut_off_as_its_warm_up(scenario: Scenar
 
 def test_a_precision_stops_the_sequence_at_the_same_replication_on_any_number_of_threads(scenario: Scenario) -> None:
     told: list[int] = []
-    one = replicate(scenario, precisions=[EASY], on_replication=told.append)
-    two = replicate(scenario, precisions=[EASY], threads=2)
+    short = scenario.with_(duration_s=4, workload__rate_per_s=100)
+    one = replicate(short, precisions=[EASY], on_replication=told.append)
+    two = replicate(short, precisions=[EASY], threads=2)
     assert len(one.members) == LEAST_REPLICATIONS + LOOK_AHEAD
     assert told == list(range(1, len(one.members) + 1))
     assert [member.digest for member in two.members] == [member.digest for member in one.members]
