@@ -77,6 +77,11 @@ class Sections:
             self._pooled = self._pooled + section
             self._sections.append(section)
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._sections)
+
     def interval(self, confidence: float = CONFIDENCE) -> Interval | None:
         """In s; None with fewer than `MIN_TAIL` observations beyond the quantile, or none at all."""
         if not self._pooled.n or (self.q is not None and self._pooled.tail_count(self.q) < MIN_TAIL):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.analysis.intervals import Interval
 from model.spec import ENDPOINTS, InputError
 
 SUBJECTS = (*(endpoint.value for endpoint in ENDPOINTS), "delivery")
 """What has latencies or lags of its own."""
-LEAST_REPLICATIONS = 20
-"""No sequential rule looks earlier: the spread of fewer is too uncertain to stop by."""
-LOOK_AHEAD = 5
-"""Replications for which the criterion has to go on holding."""
+LEAST_REPLICATIONS = 30
+"""The sequential rule looks at these first: the spread of fewer is too uncertain to stop by."""
 
 _STATISTIC = re.compile(r"mean|p(\d{1,2}(?:\.\d+)?)")
 _SENTENCE = re.compile(r"(\S+) of (\S+) within (\d+(?:\.\d+)?) ?% at (\d+(?:\.\d+)?) ?%")
@@ -71,37 +69,44 @@ class Precision:
                 raise InputError(f"precision {text!r}: {what} is {value}%; it must be from {least:g}% to {most:g}%")
         return cls(figure, float(within) / 100, float(at) / 100)
 
-    def reached(self, interval: Interval) -> bool:
-        """Whether this interval of n replications is narrow enough.
+    @property
+    def allowed(self) -> float:
+        """The half-width over the *estimate* that makes it `relative` of the truth (Law 2015, 9.4.1)."""
+        return self.relative / (1 + self.relative)
 
-        Chow and Robbins 1965, not before `LEAST_REPLICATIONS`; for the half-width over the *true* value to be within
-        `relative`, that over the estimate must be within relative / (1 + relative) (Law 2015, 9.4.1).
+    def reached(self, interval: Interval) -> bool:
+        """Whether this interval of n replications is narrow enough (Chow and Robbins 1965), not before
+        `LEAST_REPLICATIONS`."""
+        # What `at_stop` gives is as wide as allowed, but for rounding.
+        return interval.sections >= LEAST_REPLICATIONS and interval.relative_half_width <= self.allowed * (1 + 1e-9)
+
+    def at_stop(self, interval: Interval) -> Interval:
+        """The interval to report where replications ended because this one was narrow enough.
+
+        It is the one that was asked for, as in Chow and Robbins 1965, and not the narrower one that the spread says:
+        one stops where the spread is small by chance, and on M/M/1 at load 0.9 such intervals of the p99 covered in
+        92.5 %. Where the first look was enough, nothing was chosen, and the interval is the ordinary one.
         """
-        return interval.sections >= LEAST_REPLICATIONS and interval.relative_half_width <= self.relative / (
-            1 + self.relative
-        )
+        if interval.sections <= LEAST_REPLICATIONS:
+            return interval
+        half_width = self.allowed * abs(interval.value)
+        low, high = min(interval.low, interval.value - half_width), max(interval.high, interval.value + half_width)
+        return replace(interval, low=low, high=high)
 
     def __str__(self) -> str:
         return f"{self.figure} within {100 * self.relative:g}% at {100 * self.confidence:g}%"
 
 
 class StoppingRule:
-    """When a sequence of replications is long enough for one precision; asked after every one, in order.
-
-    The criterion must hold for `LOOK_AHEAD` replications more (Hoad, Robinson and Davies 2010): a spread that is small
-    by chance stops a rule without this too early, and such intervals cover too seldom.
-    """
+    """When a sequence of replications is long enough for one precision; asked after every one, in order."""
 
     def __init__(self, precision: Precision) -> None:
         self.precision = precision
-        self._held = 0
-
-    @property
-    def done(self) -> bool:
-        return self._held > LOOK_AHEAD
+        self.stopped: Interval | None = None
+        """What was known when it said yes (`Precision.at_stop`)."""
 
     def ask(self, interval: Interval) -> bool:
         """Whether to stop, given the interval of all replications so far; once yes, always yes."""
-        if not self.done:
-            self._held = self._held + 1 if self.precision.reached(interval) else 0
-        return self.done
+        if self.stopped is None and self.precision.reached(interval):
+            self.stopped = self.precision.at_stop(interval)
+        return self.stopped is not None

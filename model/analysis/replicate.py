@@ -87,6 +87,8 @@ class Replications:
     warmup_rule: WarmupRule
     members: Sequence[Replication]
     precisions: Sequence[Precision] = ()
+    decisive: Sequence[Precision] = ()
+    """Of `precisions`: those that ended the sequence, whose intervals are the ones asked for (`Precision.at_stop`)."""
     partial: str = ""
     """Why it ended before the precision was reached; empty where nothing is missing."""
 
@@ -117,7 +119,12 @@ class Replications:
         sections = Sections(q)
         for histogram in self._histograms(subject):
             sections.add(histogram)
-        return sections.interval(confidence or self.confidence)
+        interval = sections.interval(confidence or self.confidence)
+        for precision in self.decisive if interval else ():
+            figure = precision.figure
+            if (figure.subject, figure.q, precision.confidence) == (subject, q, confidence or self.confidence):
+                interval = precision.at_stop(interval)  # type: ignore[arg-type]  # looped over only where there is one
+        return interval
 
     def rate(self, name: str) -> Interval | None:
         """The interval of one of `Replication.rates`; None where some replication does not have it."""
@@ -195,7 +202,9 @@ def replicate(
         if precisions:
             partial = f"the limit of {max_replications} replications"
     collected.settle()
-    done = Replications(scenario, confidence, warmup, tuple(collected.members), tuple(precisions))
+    done = Replications(
+        scenario, confidence, warmup, tuple(collected.members), tuple(precisions), tuple(sequence.decisive())
+    )
     return replace(done, partial=_explained(partial, sequence, done, wanted)) if partial else done
 
 
@@ -246,10 +255,19 @@ class _Sequence:
             sections.add(member.histogram(rule.precision.figure.subject))
             if interval := sections.interval(rule.precision.confidence):
                 rule.ask(interval)
-        return all(rule.done for rule, _ in self._rules)
+        return all(rule.stopped for rule, _ in self._rules)
 
     def missing(self) -> list[Precision]:
-        return [rule.precision for rule, _ in self._rules if not rule.done]
+        """Those not reached so far."""
+        return [rule.precision for rule, _ in self._rules if rule.stopped is None]
+
+    def decisive(self) -> list[Precision]:
+        """Those reached with the very last replication, which therefore ended the sequence."""
+        return [
+            rule.precision
+            for rule, sections in self._rules
+            if rule.stopped is not None and rule.stopped.sections == sections.count
+        ]
 
 
 class _LateError(Exception):

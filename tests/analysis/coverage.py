@@ -147,9 +147,9 @@ def one_macro(load: float, macro: int) -> dict[tuple[str, str], tuple[Interval, 
             requests = float(count * length(load))
             if count in (FEW, FIXED):
                 found[name, FEW_NAME if count == FEW else FIXED_NAME] = interval, requests
-            if not rules[name].done and rules[name].ask(interval):
-                found[name, SEQUENTIAL_NAME] = interval, requests
-        if count >= FIXED and all(rule.done for rule in rules.values()):
+            if not rules[name].stopped and rules[name].ask(interval):
+                found[name, SEQUENTIAL_NAME] = rules[name].precision.at_stop(interval), requests
+        if count >= FIXED and all(rule.stopped for rule in rules.values()):
             break
     requests = LONG * length(load)
     values = residence_ns(load, requests, replication_seed(2 * macro + 1, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from model.analysis.intervals import Interval
-from model.analysis.precision import LEAST_REPLICATIONS, LOOK_AHEAD, Figure, Precision, StoppingRule
+from model.analysis.precision import LEAST_REPLICATIONS, Figure, Precision, StoppingRule
 from model.spec import InputError
 
 
@@ -51,17 +51,28 @@ def test_what_is_no_such_sentence_is_named(sentence: str, complaint: str) -> Non
     assert complaint in str(error.value)
 
 
-def test_the_rule_does_not_stop_early_nor_by_a_spread_that_is_small_by_chance() -> None:
-    precision = Precision.parse("mean of react within 10% at 95%")
+def interval(half_width: float, n: int) -> Interval:
+    return Interval(1.0, 1.0 - half_width, 1.0 + half_width, 0.95, n)
 
-    def interval(half_width: float, n: int) -> Interval:
-        return Interval(1.0, 1.0 - half_width, 1.0 + half_width, 0.95, n)
 
-    rule = StoppingRule(precision)
-    assert not any(rule.ask(interval(0.01, n)) for n in range(2, LEAST_REPLICATIONS))
+def test_the_rule_does_not_look_early_and_stops_once() -> None:
+    rule = StoppingRule(Precision.parse("mean of react within 10% at 95%"))
     n = LEAST_REPLICATIONS
-    assert not rule.ask(interval(0.09, n))
-    assert not rule.ask(interval(0.095, n + 1)), "0.1 / 1.1 of the estimate is 0.1 of the truth"
-    assert not any(rule.ask(interval(0.09, n + 2 + further)) for further in range(LOOK_AHEAD))
-    assert rule.ask(interval(0.09, n + 2 + LOOK_AHEAD))
-    assert rule.ask(interval(0.2, n + 3 + LOOK_AHEAD)), "once done, done"
+    assert not any(rule.ask(interval(0.01, count)) for count in range(2, n))
+    assert not rule.ask(interval(0.095, n)), "0.1 / 1.1 of the estimate is 0.1 of the truth"
+    assert rule.ask(interval(0.09, n + 1))
+    assert rule.ask(interval(0.2, n + 2)), "once stopped, stopped"
+    assert rule.stopped is not None
+    assert rule.stopped.sections == n + 1
+
+
+def test_what_is_reported_at_the_stop_is_what_was_asked_for() -> None:
+    """Unless the first look was enough, so that no small spread was waited for."""
+    precision = Precision.parse("mean of react within 10% at 95%")
+    first = interval(0.02, LEAST_REPLICATIONS)
+    assert precision.at_stop(first) == first
+    later = precision.at_stop(interval(0.08, LEAST_REPLICATIONS + 1))
+    assert [later.low, later.high] == pytest.approx([1 - 0.1 / 1.1, 1 + 0.1 / 1.1])
+    assert precision.reached(later)
+    wide = interval(0.3, LEAST_REPLICATIONS + 1)
+    assert precision.at_stop(wide) == wide

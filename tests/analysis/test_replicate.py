@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.analysis.paired import difference, paired_difference
-from model.analysis.precision import LEAST_REPLICATIONS, LOOK_AHEAD, Precision
+from model.analysis.precision import LEAST_REPLICATIONS, Precision
 from model.analysis.replicate import Replications, replicate, replication_seed
 from model.analysis.slos import replicated_slos
 from model.platform import simulate
@@ -85,15 +85,32 @@ def test_the_course_of_a_scenario_is_not_cut_off_as_its_warm_up(scenario: Scenar
 
 def test_a_precision_stops_the_sequence_at_the_same_replication_on_any_number_of_threads(scenario: Scenario) -> None:
     told: list[int] = []
-    one = replicate(scenario, precisions=[EASY], on_replication=told.append)
-    two = replicate(scenario, precisions=[EASY], threads=2)
-    assert len(one.members) == LEAST_REPLICATIONS + LOOK_AHEAD
+    short = scenario.with_(duration_s=4, workload__rate_per_s=100)
+    one = replicate(short, precisions=[EASY], on_replication=told.append)
+    two = replicate(short, precisions=[EASY], threads=2)
+    assert len(one.members) == LEAST_REPLICATIONS
     assert told == list(range(1, len(one.members) + 1))
     assert [member.digest for member in two.members] == [member.digest for member in one.members]
     assert not one.partial
     ((asked, interval),) = one.reached
     assert interval is not None
     assert asked.reached(interval)
+
+
+def test_the_figure_that_ends_the_sequence_is_reported_as_precisely_as_was_asked(scenario: Scenario) -> None:
+    short = scenario.with_(duration_s=4, workload__rate_per_s=100)
+    first = replicate(short, replications=LEAST_REPLICATIONS, warmup="scenario").interval("home_timeline")
+    assert first is not None
+    asked = Precision.parse(f"mean of home_timeline within {80 * first.relative_half_width:.2f}% at 95%")
+    done = replicate(short, precisions=[asked, EASY], warmup="scenario")
+    assert len(done.members) > LEAST_REPLICATIONS
+    assert done.decisive == (asked,)
+    interval = done.interval("home_timeline")
+    assert interval is not None
+    assert interval.relative_half_width == pytest.approx(asked.allowed)
+    ordinary = replace(done, decisive=()).interval("home_timeline")
+    assert ordinary is not None
+    assert ordinary.half_width < interval.half_width
 
 
 def test_a_precision_that_is_not_reached_gives_what_there_is(scenario: Scenario) -> None:
