@@ -195,7 +195,8 @@ class DataPlane:
             elif reason == c.R_ENDLESS:
                 part = self._compiler.describe(int(self.state.x[c.X_STUCK]))
                 raise InputError(
-                    f"a path never ends: at {self.now_ns / 1e9:g} s it goes round without taking time ({part})"
+                    f"a path never ends: at {self.now_ns / 1e9:g} s it goes round, or starts jobs and messages, without"
+                    f" taking time ({part})"
                 )
             else:
                 self.watch_fired = self._queue_names[int(self.state.x[c.X_WATCHED])]
