@@ -351,12 +351,39 @@ def test_a_traced_request_tells_how_long_it_was_where() -> None:
         (lambda plant: plant.limiter("l", 0.0), "limiter 'l': rate_per_s is 0.0; it must be above 0"),
         (lambda plant: plant.limiter("l", 1.0, 0), "limiter 'l': burst is 0"),
         (lambda plant: plant.host("h", 0), "host 'h': cores is 0"),
+        (lambda plant: plant.fifo("s", servers=0), "station 's': count is 1, servers \\(or size\\) 0"),
+        (lambda plant: plant.fifo("s", count=0), "station 's': count is 0"),
+        (lambda plant: plant.pool("p", 0), "station 'p': count is 1, servers \\(or size\\) 0"),
+        (lambda plant: plant.step("s", 1e12), "step s: base_s is 1e\\+12; it must be at most"),
+        (lambda plant: plant.wait("w", np.ones(2)), "wait w: a quantile table has 1026 values, not"),
+        (lambda plant: plant.group_commit("g", "w"), "wait 'w' is not defined; defined: none"),
+        (lambda plant: plant.alias("a", "b", 0, 0), "station 'b' is not defined; defined: none"),
         (lambda plant: plant.host("h", discipline="random"), "discipline is 'random'; allowed: fcfs, sharing"),
     ],
 )
 def test_bad_declarations(declare: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         declare(Plant())  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda plant: plant.queue("twin"),
+        lambda plant: plant.step("twin", NS),
+        lambda plant: plant.wait("twin", constant(1.0)),
+        lambda plant: plant.cache("twin", 1),
+        lambda plant: plant.limiter("twin", 1.0),
+        lambda plant: plant.coalescer("twin"),
+        lambda plant: plant.switch("twin"),
+        lambda plant: plant.fifo("twin"),
+    ],
+)
+def test_no_name_is_given_twice(declare: object) -> None:
+    plant = Plant()
+    declare(plant)  # type: ignore[operator]
+    with pytest.raises(InputError, match="'twin' is defined twice"):
+        declare(plant)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("fixed_s", [-1.0, float("nan"), 1e12])
