@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from model import OpenLoad, Plant, simulate_plant
+from model.engine.dataplane import DataPlane
 from model.engine.operations import autoscale, circuit_breaker, every, fail_over, faults
 from model.engine.program import (
     Acquire,
@@ -27,6 +28,7 @@ from model.engine.program import (
     serve,
     when,
 )  # fmt: skip
+from model.engine.running import Running
 from model.engine.tables import exponential_from_mean
 from model.platform.custom import PlantRun
 from model.spec import InputError
@@ -228,6 +230,36 @@ def test_a_user_s_own_process_finds_stations_by_name() -> None:
     assert seen[0] > 20
 
 
+def test_a_group_whose_name_ends_in_a_digit_is_found() -> None:
+    plant = queue()
+    plant.fifo("db1", count=2)
+    plant.fifo("db2")
+    platform = Running(DataPlane(plant, 1))
+    assert [station.name for station in platform.db1] == ["db10", "db11"]
+    assert [station.name for station in platform.stations("db2")] == ["db2"]
+    assert [station.name for station in platform.db11] == ["db11"]
+
+
+def test_many_who_wait_for_a_stopped_station_begin_when_it_goes_on() -> None:
+    plant = queue(servers=40_000)
+
+    def outage(env, platform):  # type: ignore[no-untyped-def]
+        platform.station[0].pause()
+        yield env.timeout(1)
+        assert platform.station[0].queue_length > 35_000
+        platform.station[0].resume()
+
+    run = simulate_plant(plant, OpenLoad({"work": 40_000.0}), duration_s=1.5, processes=[outage])
+    assert run.trouble == ""
+    assert run.count() == pytest.approx(60_000, rel=0.02)
+
+
+def controlled(process: Any) -> None:
+    plant = queue()
+    plant.switch("on")
+    simulate_plant(plant, OpenLoad({"work": 1.0}), duration_s=1, processes=[process])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -243,6 +275,10 @@ def test_a_user_s_own_process_finds_stations_by_name() -> None:
             lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=3, processes=[every(1.0, "repair")]),
             "job 'repair' is not defined; defined: none",
         ),
+        (lambda: controlled(autoscale("nobody", lowest=1, highest=2)), "station 'nobody' is not defined; defined: sta"),
+        (lambda: controlled(fail_over("nobody", "on", at_s=0, detected_s=0)), "station 'nobody' is not defined"),
+        (lambda: Running(DataPlane(queue(), 1)).cache("nothing"), "cache 'nothing' is not defined; defined: none"),
+        (lambda: Running(DataPlane(queue(), 1)).queue_length("line"), "queue 'line' is not defined; defined: none"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, message: str) -> None:  # type: ignore[no-untyped-def]
