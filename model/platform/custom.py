@@ -15,6 +15,7 @@ from model.engine import layout as c
 from model.engine.dataplane import DataPlane, trace_mask
 from model.engine.environment import NS_PER_S, Environment
 from model.engine.plant import Plant
+from model.engine.program import LONGEST_S
 from model.engine.running import Running
 from model.platform.stationarity import LoadWatch, growth
 from model.runs.histogram import N_BUCKETS, Histogram, bucket_indices
@@ -96,10 +97,16 @@ def simulate_plant(
     """Send `load` to the platform for `duration_s`, let it finish, and return what happened.
 
     `processes` are SimPy process functions ``def process(env, platform)``; `time_limit_s` is the clients' (0: none).
-    A Plant is used up by that: make a new one for each run. Raises InputError for a platform that makes no sense.
+    The Plant is not changed and may be run again. Raises InputError for a platform that makes no sense.
     """
     if not 0 <= warmup_s < duration_s:
         raise InputError(f"warmup_s is {warmup_s} and duration_s {duration_s}; it must be shorter, and not negative")
+    if duration_s > LONGEST_S:
+        raise InputError(f"duration_s is {duration_s}; it must be at most {LONGEST_S:g}")
+    if not 0 <= time_limit_s <= LONGEST_S:
+        raise InputError(f"time_limit_s is {time_limit_s}; it must be from 0 to {LONGEST_S:g}")
+    if not plant.endpoints:
+        raise InputError("the platform has no endpoint: declare one with Plant.endpoint(name, path)")
     names = [*plant.endpoint_names, *(f"endpoint{i}" for i in range(len(plant.endpoint_names), len(plant.endpoints)))]
     expected = sum(load.rates_per_s.values()) * duration_s
     recorder = _Recorder(len(names), round(warmup_s * NS_PER_S))

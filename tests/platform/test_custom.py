@@ -254,6 +254,13 @@ def test_many_who_wait_for_a_stopped_station_begin_when_it_goes_on() -> None:
     assert run.count() == pytest.approx(60_000, rel=0.02)
 
 
+def test_a_plant_may_be_run_again() -> None:
+    plant = shop()
+    first, second = (simulate_plant(plant, LOAD, duration_s=3) for _ in range(2))
+    assert first.traces.equals(second.traces)
+    assert np.array_equal(first.latency().counts, second.latency().counts)
+
+
 def controlled(process: Any) -> None:
     plant = queue()
     plant.switch("on")
@@ -267,6 +274,11 @@ def controlled(process: Any) -> None:
         (lambda: OpenLoad({"work": 0.0}), "at least one rate must be positive"),
         (lambda: simulate_plant(queue(), OpenLoad({"wrok": 1.0}), duration_s=1), "no such endpoint; defined: work"),
         (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=1, warmup_s=2), "warmup_s is 2"),
+        (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=math.inf), "duration_s is inf"),
+        (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=1, time_limit_s=-1), "time_limit_s is -1"),
+        (lambda: simulate_plant(Plant(), OpenLoad({"work": 1.0}), duration_s=1), "the platform has no endpoint"),
+        (lambda: OpenLoad({"work": 1.0}, targets=10**13), "targets is 10000000000000, which needs 74505.8 GiB"),
+        (lambda: OpenLoad({"work": 1e12}), "all together must be at most"),
         (lambda: autoscale("station", lowest=3, highest=2), "autoscale 'station'"),
         (lambda: circuit_breaker("open", failures=2.0), "failures is 2.0"),
         (lambda: every(0.0, "refresh"), "period_s is 0.0"),
