@@ -13,6 +13,7 @@ import simpy
 
 from model.engine import layout as c
 from model.engine.dataplane import DataPlane, trace_mask
+from model.engine.effects import E_ITEMS, SPREAD_EACH
 from model.engine.environment import NS_PER_S, Environment
 from model.engine.plant import Plant
 from model.engine.program import LONGEST_S
@@ -25,6 +26,7 @@ from model.spec import InputError
 from model.workload.open_load import OpenLoad
 
 SAMPLE_INTERVAL_S = 0.25
+MOST_SHARDS = 1_000
 DRAIN_LIMIT_S = 30.0
 """How long after the last arrival the run waits for requests under way."""
 Process = Callable[[Environment, Running], Generator[simpy.Event, Any, Any]]
@@ -93,18 +95,24 @@ def simulate_plant(
     seed: int = 1,
     processes: Sequence[Process] = (),
     time_limit_s: float = 0.0,
+    shards: int = 1,
 ) -> PlantRun:
     """Send `load` to the platform for `duration_s`, let it finish, and return what happened.
 
-    `processes` are SimPy process functions ``def process(env, platform)``; `time_limit_s` is the clients' (0: none).
+    `processes` are SimPy process functions ``def process(env, platform)``; `time_limit_s` is the clients' (0: none);
+    ``scatter(SPREAD_EACH, branch)`` starts a branch on each of `shards`, which a group's selector SEL_SHARD goes by.
     The Plant is not changed and may be run again. Raises InputError for a platform that makes no sense.
     """
     if not 0 <= warmup_s < duration_s:
         raise InputError(f"warmup_s is {warmup_s} and duration_s {duration_s}; it must be shorter, and not negative")
     if duration_s > LONGEST_S:
         raise InputError(f"duration_s is {duration_s}; it must be at most {LONGEST_S:g}")
+    if not 0 <= seed < 1 << 64:
+        raise InputError(f"seed is {seed}; it must not be negative, nor above 2^64 - 1")
     if not 0 <= time_limit_s <= LONGEST_S:
         raise InputError(f"time_limit_s is {time_limit_s}; it must be from 0 to {LONGEST_S:g}")
+    if not 1 <= shards <= MOST_SHARDS:
+        raise InputError(f"shards is {shards}; it must be from 1 to {MOST_SHARDS}")
     if not plant.endpoints:
         raise InputError("the platform has no endpoint: declare one with Plant.endpoint(name, path)")
     names = [*plant.endpoint_names, *(f"endpoint{i}" for i in range(len(plant.endpoint_names), len(plant.endpoints)))]
@@ -115,8 +123,10 @@ def simulate_plant(
         seed,
         blocks=load.blocks(names, seed, duration_s),
         on_log=recorder.take,
+        shards=shards,
         settings={c.SET_TIMEOUT_NS: round(time_limit_s * NS_PER_S), c.SET_TRACE_MASK: trace_mask(expected)},
     )
+    _require_no_data(plane)
     platform = Running(plane)
     env = Environment(plane)
     sampler = _Sampler(plant)
@@ -142,6 +152,13 @@ def simulate_plant(
         events=plane.scalar(c.X_EVENTS),
         trouble=_trouble(platform, watch, steady=not processes),
     )
+
+
+def _require_no_data(plane: DataPlane) -> None:
+    """Raise InputError for effects on the data of a feed, which a platform of one's own does not have."""
+    for code, which, *_ in plane.state.program:
+        if (code == c.OP_EFFECT and which != E_ITEMS) or (code == c.OP_SCATTER and which != SPREAD_EACH):
+            raise InputError("a path uses data of the feed; the effect E_ITEMS and the spread SPREAD_EACH need none")
 
 
 def _trouble(platform: Running, watch: LoadWatch, *, steady: bool) -> str:

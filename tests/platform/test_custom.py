@@ -13,18 +13,23 @@ import polars as pl
 import pytest
 
 from model import OpenLoad, Plant, simulate_plant
+from model.engine import layout as c
 from model.engine.dataplane import DataPlane
+from model.engine.effects import E_PAGE, SPREAD_EACH, SPREAD_HOT
 from model.engine.operations import autoscale, circuit_breaker, every, fail_over, faults
 from model.engine.program import (
     Acquire,
     Attempt,
+    Effect,
     Fail,
     Lookup,
+    Part,
     Path,
     Release,
     Store,
     Switch,
     delay,
+    scatter,
     serve,
     when,
 )  # fmt: skip
@@ -254,6 +259,27 @@ def test_many_who_wait_for_a_stopped_station_begin_when_it_goes_on() -> None:
     assert run.count() == pytest.approx(60_000, rel=0.02)
 
 
+def test_a_scatter_waits_for_the_slowest_of_its_shards() -> None:
+    plant = Plant()
+    plant.step("work", 10 * MS)
+    plant.fifo("index", count=4, selector=c.SEL_SHARD)
+    plant.endpoint("search", (scatter(SPREAD_EACH, (serve("work", on="index"),)),))
+
+    def slow(env, platform):  # type: ignore[no-untyped-def]
+        platform.index[3].slow_down(3)
+        yield env.timeout(0)
+
+    run = simulate_plant(plant, OpenLoad({"search": 2.0}), duration_s=20, shards=4, processes=[slow])
+    assert run.steps["visits"].item() == 4 * run.count()
+    assert run.latency().quantile(0.5) == pytest.approx(30 * MS, rel=0.01)
+
+
+def feedlike(part: Part) -> None:
+    plant = queue()
+    plant.endpoint("work", (part, serve("work", on="station")))
+    simulate_plant(plant, OpenLoad({"work": 10.0}), duration_s=1)
+
+
 def test_a_plant_may_be_run_again() -> None:
     plant = shop()
     first, second = (simulate_plant(plant, LOAD, duration_s=3) for _ in range(2))
@@ -276,8 +302,12 @@ def controlled(process: Any) -> None:
         (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=1, warmup_s=2), "warmup_s is 2"),
         (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=math.inf), "duration_s is inf"),
         (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=1, time_limit_s=-1), "time_limit_s is -1"),
+        (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=1, seed=-1), "seed is -1"),
         (lambda: simulate_plant(Plant(), OpenLoad({"work": 1.0}), duration_s=1), "the platform has no endpoint"),
         (lambda: OpenLoad({"work": 1.0}, targets=10**13), "targets is 10000000000000, which needs 74505.8 GiB"),
+        (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=1, shards=0), "shards is 0"),
+        (lambda: feedlike(scatter(SPREAD_HOT, (serve("work", on="station"),))), "a path uses data of the feed"),
+        (lambda: feedlike(Effect(E_PAGE)), "a path uses data of the feed"),
         (lambda: OpenLoad({"work": 1e12}), "all together must be at most"),
         (lambda: autoscale("station", lowest=3, highest=2), "autoscale 'station'"),
         (lambda: circuit_breaker("open", failures=2.0), "failures is 2.0"),
