@@ -64,7 +64,11 @@ class PlantRun:
         return Histogram(counts, sum(histogram.sum_ns for histogram in chosen))
 
     def count(self, outcome: str = "ok", endpoint: str | None = None) -> int:
-        """Requests that ended so: "ok", "missing", "timeout" or "rejected"."""
+        """Requests that ended so: "ok", "missing", "timeout" or "rejected". Raises InputError for another word."""
+        if outcome not in OUTCOMES:
+            raise InputError(f"outcome is {outcome!r}; allowed: {', '.join(OUTCOMES)}")
+        if endpoint is not None and endpoint not in self.endpoints:
+            raise InputError(f"endpoint is {endpoint!r}; allowed: {', '.join(self.endpoints)}")
         rows = self.outcomes.filter(pl.col("outcome") == outcome)
         if endpoint is not None:
             rows = rows.filter(pl.col("endpoint") == endpoint)
@@ -75,12 +79,16 @@ class PlantRun:
         return self.count("ok", endpoint) / (self.duration_s - self.warmup_s)
 
     def gauge(self, name: str, label: str = "") -> pl.DataFrame:
-        """Samples of a gauge: time_s, value."""
+        """Samples of a gauge: time_s, value. Raises InputError for one that is not there."""
         rows = self.gauges.filter((pl.col("gauge") == name) & (pl.col("label") == label))
+        if rows.is_empty():
+            there = self.gauges.filter(pl.col("gauge") == name)["label"].unique(maintain_order=True).to_list()
+            raise InputError(f"gauge {name!r} of {label!r} is not there; there are: {', '.join(there) or 'none'}")
         return rows.select("time_s", "value").sort("time_s")
 
     def utilisation(self, group: str) -> float:
-        """Mean share of the servers of a group that were busy after the warm-up."""
+        """Mean share of the servers of a group, or for processes per visit of their host's cores, that were busy after
+        the warm-up. A service counts from its beginning on."""
         rows = self.gauge("utilisation", group).filter(pl.col("time_s") > self.warmup_s)
         mean = rows["value"].mean()
         return float(mean) if isinstance(mean, float) else float("nan")
@@ -246,7 +254,7 @@ class _Sampler:
             self._rows.append((env.now, "in_flight", "", float(platform.in_flight)))
             for name, rows in self._groups.items():
                 pool = stations[rows[0], c.S_KIND] == c.K_POOL
-                servers = stations[rows, c.S_SERVERS].sum()
+                servers = sum(self._capacity(platform, row) for row in rows)
                 if pool:
                     share = stations[rows, c.S_BUSY].sum() / servers
                 else:
@@ -259,6 +267,13 @@ class _Sampler:
             if env.now >= until_s:
                 return
             yield env.timeout(SAMPLE_INTERVAL_S)
+
+    @staticmethod
+    def _capacity(platform: Running, row: int) -> int:
+        station = platform.plane.state.stations[row]
+        return int(
+            platform.plane.plant.hosts[station[c.S_HOST]] if station[c.S_KIND] == c.K_MULTI else station[c.S_SERVERS]
+        )
 
     def table(self) -> pl.DataFrame:
         schema = {"time_s": pl.Float64, "gauge": pl.String, "label": pl.String, "value": pl.Float64}

@@ -274,6 +274,26 @@ def test_a_scatter_waits_for_the_slowest_of_its_shards() -> None:
     assert run.latency().quantile(0.5) == pytest.approx(30 * MS, rel=0.01)
 
 
+@pytest.mark.parametrize("discipline", ["fcfs", "sharing"])
+def test_the_utilisation_of_processes_per_visit_is_that_of_the_cores(discipline: Any) -> None:
+    plant = Plant()
+    plant.host("machine", 4, discipline)
+    plant.step("work", 10 * MS)
+    plant.multi("server", host="machine", wake_s=0)
+    plant.endpoint("work", (serve("work", on="server"),))
+    run = simulate_plant(plant, OpenLoad({"work": 200.0}), duration_s=20)
+    assert run.utilisation("server") == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_figure_that_is_not_there_is_refused(run: PlantRun) -> None:
+    with pytest.raises(InputError, match="outcome is 'lost'; allowed: ok, missing, "):
+        run.count("lost")
+    with pytest.raises(InputError, match="endpoint is 'sell'; allowed: browse, buy"):
+        run.count(endpoint="sell")
+    with pytest.raises(InputError, match="gauge 'utilisation' of 'till' is not there; there are: gateway, catalogue"):
+        run.utilisation("till")
+
+
 def feedlike(part: Part) -> None:
     plant = queue()
     plant.endpoint("work", (part, serve("work", on="station")))
