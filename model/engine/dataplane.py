@@ -22,6 +22,8 @@ BACKGROUND_ENTITY = 1 << 40
 """Entities of background jobs start here, above every request ordinal."""
 
 
+MOST_SLOWDOWN = 1e4
+"""The largest factor of a station's or a host's service times; the least is a millionth."""
 TRACED = 1_000
 
 
@@ -195,7 +197,8 @@ class DataPlane:
             elif reason == c.R_ENDLESS:
                 part = self._compiler.describe(int(self.state.x[c.X_STUCK]))
                 raise InputError(
-                    f"a path never ends: at {self.now_ns / 1e9:g} s it goes round without taking time ({part})"
+                    f"a path never ends: at {self.now_ns / 1e9:g} s it goes round, or starts jobs and messages, without"
+                    f" taking time ({part})"
                 )
             else:
                 self.watch_fired = self._queue_names[int(self.state.x[c.X_WATCHED])]
@@ -210,11 +213,16 @@ class DataPlane:
 
     def queue_length(self, queue: str) -> int:
         """Messages that stand in a queue."""
-        return int(self.state.queues[self.plant.queues[queue], c.Q_LENGTH])
+        return int(self.state.queues[self._queue(queue), c.Q_LENGTH])
 
     def watch(self, queue: str, above: int) -> None:
         """Stop `advance` at the event after which more than `above` messages stand in a queue; once."""
-        self.state.queues[self.plant.queues[queue], c.Q_WATCH] = above
+        self.state.queues[self._queue(queue), c.Q_WATCH] = above
+
+    def _queue(self, name: str) -> int:
+        if name not in self.plant.queues:
+            raise InputError(f"queue {name!r} is not defined; defined: {', '.join(self.plant.queues) or 'none'}")
+        return self.plant.queues[name]
 
     def start(self, job: str, *, lane: int = 0, server: int = -1) -> None:
         """Begin the plant's job of that name now."""
@@ -266,6 +274,8 @@ class DataPlane:
 
     def resume(self, station: int) -> None:
         """Let a paused process go on."""
+        stations = self.state.stations
+        self._ensure_room(events=int(min(stations[station, c.S_SERVERS], stations[station, c.S_LENGTH])))
         s = self.state
         kernel.resume(
             s.x, s.heap, s.jobs, s.stations, s.hosts, s.program, s.costs, s.tables, s.keys, station, self.now_ns
@@ -356,8 +366,8 @@ def _hosts(plant: Plant) -> IntArray:
 
 
 def _ppm(factor: float) -> int:
-    if not (np.isfinite(factor) and factor > 0):
-        raise InputError(f"slow_down factor is {factor}; it must be positive and finite")
+    if not 1e-6 <= factor <= MOST_SLOWDOWN:
+        raise InputError(f"slow_down factor is {factor}; it must be positive, at most {MOST_SLOWDOWN:g}")
     return round(factor * 1e6)
 
 

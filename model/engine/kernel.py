@@ -397,6 +397,9 @@ def advance(s, until):  # type: ignore[no-untyped-def]
         done = 0
         turns = 0
         while done < pending:
+            if 2 * pending > todo.shape[0]:  # the other half is for those that one job lets go on
+                x[X_STUCK] = jobs[todo[done], J_PC]
+                return R_ENDLESS
             job = todo[unsigned(done)]
             done += 1
             while True:  # run the job until it waits or ends
@@ -504,6 +507,9 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                         pending += 1
                     break
                 elif code == OP_SPAWN:
+                    if x[X_JOB_COUNT] + b > jobs.shape[0]:
+                        x[X_STUCK] = pc
+                        return R_ENDLESS
                     for ordinal in range(b):
                         child = copy_of(x, jobs, job)
                         jobs[child, J_PARENT] = -1
@@ -516,6 +522,9 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                 elif code == OP_PUT:
                     line = queues[a]
                     line[Q_PUT] += 1
+                    if x[X_MESSAGE_COUNT] >= messages.shape[0]:
+                        x[X_STUCK] = pc
+                        return R_ENDLESS
                     message = x[X_MESSAGE_FREE]
                     x[X_MESSAGE_FREE] = messages[message, M_NEXT]
                     x[X_MESSAGE_COUNT] += 1
@@ -568,6 +577,9 @@ def advance(s, until):  # type: ignore[no-untyped-def]
                     if flight >= 0:
                         pending = release(x, heap, jobs, program, log, s.flights, todo, flight, pending, now)
                 elif code == OP_ATTEMPT:
+                    if x[X_JOB_COUNT] >= jobs.shape[0]:
+                        x[X_STUCK] = pc
+                        return R_ENDLESS
                     child = copy_of(x, jobs, job)
                     begin_attempt(x, heap, jobs, job, child, a, b, now)
                     copy_page(s.job_page, job, child)

@@ -6,7 +6,7 @@ A `Plant` is the mutable draft that a platform module fills in; `DataPlane` comp
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.engine import layout as c
-from model.engine.program import Compiler, Group, Keyed, Path
+from model.engine.program import LONGEST_S, Compiler, Group, Keyed, Path
 from model.engine.tables import exponential_from_mean, lognormal_from_mean_cv
 from model.spec import InputError
 
@@ -81,8 +81,7 @@ class Plant:
         "fcfs": a free core goes to the process that has waited longest, which keeps it until it blocks. "sharing":
         all are served at the same time, each at an equal part of the cores (processor sharing).
         """
-        if name in self.host_rows:
-            raise InputError(f"host {name!r} is defined twice")
+        _once("host", name, self.host_rows)
         if cores < 1:
             raise InputError(f"host {name!r}: cores is {cores}; it must be at least 1")
         if discipline not in DISCIPLINES:
@@ -123,6 +122,8 @@ class Plant:
 
     def group_commit(self, group: str, wait: str, kind: str = "", *, leader: bool = False) -> None:
         """A log whose flush serves all that wait; a flush takes the calibrated wait `wait`."""
+        if wait not in self.wait_rows:
+            raise InputError(f"wait {wait!r} is not defined; defined: {', '.join(self.wait_rows) or 'none'}")
         self._group(group, 1, c.SEL_FIRST, kind, [c.K_BATCH, -1, 1, 0, 0])
         self.stations[-1][c.S_GATE] = 1 if leader else 0
         self.groups[group] = dataclasses.replace(self.groups[group], led=leader)
@@ -130,6 +131,8 @@ class Plant:
 
     def alias(self, group: str, of: str, offset: int, selector: int) -> None:
         """Another name for the stations of a group, selected otherwise."""
+        if of not in self.groups:
+            raise InputError(f"station {of!r} is not defined; defined: {', '.join(self.groups) or 'none'}")
         base = self.groups[of]
         self.groups[group] = Group(base.first + offset, selector, base.size)
 
@@ -140,6 +143,7 @@ class Plant:
 
         A full one evicts the entry that was used ("lru") or stored ("fifo") the longest time ago.
         """
+        _once("cache", name, self.caches)
         if capacity < 1:
             raise InputError(f"cache {name!r}: capacity is {capacity}; it must be at least 1")
         if evicts not in EVICTIONS:
@@ -150,6 +154,7 @@ class Plant:
     def limiter(self, name: str, rate_per_s: float, burst: int = 1, *, key: Key = "user", keys: int = 1) -> None:
         """Token buckets, `keys` of them, chosen by the key modulo their number: `rate_per_s` requests in the long run
         (to a whole number of ns between two) and `burst` at once."""
+        _once("limiter", name, self.limiters)
         if not (np.isfinite(rate_per_s) and 0 < rate_per_s <= MOST_RATE_PER_S):
             raise InputError(f"limiter {name!r}: rate_per_s is {rate_per_s}; it must be above 0, at most 1e7")
         if burst < 1 or keys < 1:
@@ -161,10 +166,12 @@ class Plant:
 
     def coalescer(self, name: str, *, key: Key = "target") -> None:
         """Requests for one key wait for the one that is fetching it already."""
+        _once("coalescer", name, self.coalescers)
         self.coalescers[name] = Keyed(len(self.coalescers), _key_column(key))
 
     def switch(self, name: str, *, on: bool = False) -> None:
         """Something that a control process turns on or off, and paths look at."""
+        _once("switch", name, self.switches)
         self.switches[name] = len(self.switch_states)
         self.switch_states.append(int(on))
 
@@ -180,12 +187,12 @@ class Plant:
 
     def job(self, name: str, path: Path) -> None:
         """Work that begins when a control process says so (`Running.start`), and that no client waits for."""
-        if name in self.jobs:
-            raise InputError(f"job {name!r} is defined twice")
+        _once("job", name, self.jobs)
         self.jobs[name] = path
 
     def queue(self, name: str) -> None:
         """A queue of messages."""
+        _once("queue", name, self.queues)
         self.queues[name] = len(self.queues)
 
     def step(
@@ -195,9 +202,12 @@ class Plant:
 
         The factor is lognormal with coefficient of variation `cv`, or exponential, where `cv` is 1 and may be left out.
         """
+        _once("step", name, self.step_rows)
         for what, value in (("base_s", base_s), ("per_item_s", per_item_s), ("cv", cv)):
             if not (np.isfinite(value) and value >= 0):
                 raise InputError(f"step {name}: {what} is {value}; it must be finite and not negative")
+            if value > LONGEST_S:
+                raise InputError(f"step {name}: {what} is {value:g}; it must be at most {LONGEST_S:g}")
         if law not in LAWS:
             raise InputError(f"step {name}: law is {law!r}; allowed: {', '.join(LAWS)}")
         if law == "exponential" and cv not in (0, 1):
@@ -220,6 +230,9 @@ class Plant:
 
     def wait(self, name: str, table_ns: FloatArray) -> None:
         """A delay as a quantile table in nanoseconds."""
+        _once("wait", name, self.wait_rows)
+        if np.shape(table_ns) != (c.TABLE_STRIDE,):
+            raise InputError(f"wait {name}: a quantile table has {c.TABLE_STRIDE} values, not {np.shape(table_ns)}")
         if not (np.isfinite(table_ns).all() and (table_ns >= 0).all()):
             raise InputError(f"wait {name}: its quantiles must be finite and not negative")
         self.wait_rows[name] = len(self.tables)
@@ -242,8 +255,9 @@ class Plant:
         return [row for row, other in enumerate(self.station_kinds) if other == kind]
 
     def _group(self, group: str, count: int, selector: int, kind: str, row: Sequence[int]) -> None:
-        if group in self.groups:
-            raise InputError(f"station {group!r} is defined twice")
+        _once("station", group, self.groups)
+        if count < 1 or row[2] < 1:
+            raise InputError(f"station {group!r}: count is {count}, servers (or size) {row[2]}; at least 1 each")
         self.groups[group] = Group(len(self.stations), selector, count)
         for i in range(count):
             station = [0] * c.STATION_COLUMNS
@@ -259,6 +273,11 @@ class Plant:
         if name not in self.host_rows:
             raise InputError(f"host {name!r} is not defined; defined: {', '.join(self.host_rows)}")
         return self.host_rows[name]
+
+
+def _once(kind: str, name: str, defined: Mapping[str, object]) -> None:
+    if name in defined:
+        raise InputError(f"{kind} {name!r} is defined twice")
 
 
 def _key_column(key: str) -> int:

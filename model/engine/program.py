@@ -24,6 +24,10 @@ from model.engine.state import IntArray
 from model.spec import InputError
 
 
+LONGEST_S = 86_400.0
+"""The longest that a fixed wait, a cost or a simulated plant may take, so that sums of nanoseconds do not overflow."""
+
+
 @dataclass(frozen=True)
 class Serve:
     step: str
@@ -196,6 +200,8 @@ def serve(step: str, *, on: str) -> Serve:
 
 def delay(wait: str = "", *, fixed_s: float = 0.0) -> Delay:
     """Wait without using anything: drawn from the calibrated wait `wait`, plus a fixed time."""
+    if not 0 <= fixed_s <= LONGEST_S:
+        raise InputError(f"delay {wait or 'of a fixed time'}: fixed_s is {fixed_s}; it must be from 0 to {LONGEST_S:g}")
     return Delay(wait, round(fixed_s * 1e9))
 
 
@@ -243,6 +249,7 @@ class Keyed:
     key_column: int
 
 
+MOST_SPAWNED = 1_000
 LONGEST_BACKOFF_S = 1e8
 OUTCOMES = {"missing": c.OUTCOME_MISSING, "timeout": c.OUTCOME_TIMEOUT, "rejected": c.OUTCOME_REJECTED}
 
@@ -315,6 +322,8 @@ class Compiler:
                 self._labels[len(self.rows)] = step
                 self._emit(c.OP_SERVE, group.first, group.selector, self._row(self.cost_rows, step, "step"), group.size)
             case Delay(wait, fixed_ns):
+                if fixed_ns < 0:
+                    raise InputError(f"a delay's fixed time is {fixed_ns / 1e9:g} s; it must not be negative")
                 self._labels[len(self.rows)] = wait or "delay"
                 self._emit(c.OP_DELAY, self._row(self.tables, wait, "wait") if wait else -1, fixed_ns)
             case Flush():
@@ -343,6 +352,8 @@ class Compiler:
                 self._beside(body, c.OP_JOIN)
                 self._emit(c.OP_SCATTER, spread, self._beside_entry)
             case Spawn(body, count):
+                if not 1 <= count <= MOST_SPAWNED:
+                    raise InputError(f"spawn: count is {count}; it must be from 1 to {MOST_SPAWNED}")
                 self._beside(body, c.OP_EXIT)
                 self._emit(c.OP_SPAWN, self._beside_entry, count)
             case While(condition, body):
@@ -398,6 +409,8 @@ class Compiler:
         for what, value in (("timeout_s", part.timeout_s), ("backoff_s", part.backoff_s), ("retries", part.retries)):
             if not (np.isfinite(value) and value >= 0):
                 raise InputError(f"an attempt's {what} is {value}; it must be finite and not negative")
+            if value > LONGEST_S:
+                raise InputError(f"an attempt's {what} is {value:g}; it must be at most {LONGEST_S:g}")
         if part.backoff_s * 2.0 ** min(part.retries, 1000) > LONGEST_BACKOFF_S:
             raise InputError(
                 f"an attempt's backoff_s is {part.backoff_s} and its retries {part.retries}; doubled that often it must"

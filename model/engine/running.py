@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from model.engine import layout as c
 from model.engine.dataplane import DataPlane
+from model.spec import InputError
 
 NS_PER_S = 1_000_000_000
 
@@ -105,17 +106,30 @@ class Running:
         self.plane = plane
 
     def __getattr__(self, group: str) -> list[Station]:
-        if group.startswith("_") or group == "plane" or not (found := self.stations(group)):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {group!r}")
-        return found
+        if not group.startswith("_") and group != "plane":
+            try:
+                return self.stations(group)
+            except InputError:
+                pass
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {group!r}")
 
     def stations(self, group: str) -> list[Station]:
-        """The stations that were declared as a group, in order: `redis` is redis0, redis1, ..."""
-        names = enumerate(self.plane.plant.station_names)
-        return [Station(self.plane, row, name) for row, name in names if group in (name, name.rstrip("0123456789"))]
+        """The stations that were declared as a group, in order: `redis` is redis0, redis1, ... Raises InputError where
+        there are none."""
+        names = self.plane.plant.station_names
+        rows = [row for row, name in enumerate(names) if name == group]
+        rows = rows or [
+            row for row, name in enumerate(names) if name.startswith(group) and name[len(group) :].isdigit()
+        ]
+        if not rows:
+            raise InputError(f"station {group!r} is not defined; defined: {', '.join(names)}")
+        return [Station(self.plane, row, names[row]) for row in rows]
 
     def cache(self, name: str) -> CacheView:
         """A cache by its name."""
+        if name not in self.plane.plant.caches:
+            defined = ", ".join(self.plane.plant.caches) or "none"
+            raise InputError(f"cache {name!r} is not defined; defined: {defined}")
         return CacheView(self.plane, self.plane.plant.caches[name].row, name)
 
     def queue_length(self, queue: str) -> int:

@@ -13,8 +13,10 @@ import simpy
 
 from model.engine import layout as c
 from model.engine.dataplane import DataPlane, trace_mask
+from model.engine.effects import E_ITEMS, SPREAD_EACH
 from model.engine.environment import NS_PER_S, Environment
 from model.engine.plant import Plant
+from model.engine.program import LONGEST_S
 from model.engine.running import Running
 from model.platform.stationarity import LoadWatch, growth
 from model.runs.histogram import N_BUCKETS, Histogram, bucket_indices
@@ -24,6 +26,7 @@ from model.spec import InputError
 from model.workload.open_load import OpenLoad
 
 SAMPLE_INTERVAL_S = 0.25
+MOST_SHARDS = 1_000
 DRAIN_LIMIT_S = 30.0
 """How long after the last arrival the run waits for requests under way."""
 Process = Callable[[Environment, Running], Generator[simpy.Event, Any, Any]]
@@ -61,7 +64,11 @@ class PlantRun:
         return Histogram(counts, sum(histogram.sum_ns for histogram in chosen))
 
     def count(self, outcome: str = "ok", endpoint: str | None = None) -> int:
-        """Requests that ended so: "ok", "missing", "timeout" or "rejected"."""
+        """Requests that ended so: "ok", "missing", "timeout" or "rejected". Raises InputError for another word."""
+        if outcome not in OUTCOMES:
+            raise InputError(f"outcome is {outcome!r}; allowed: {', '.join(OUTCOMES)}")
+        if endpoint is not None and endpoint not in self.endpoints:
+            raise InputError(f"endpoint is {endpoint!r}; allowed: {', '.join(self.endpoints)}")
         rows = self.outcomes.filter(pl.col("outcome") == outcome)
         if endpoint is not None:
             rows = rows.filter(pl.col("endpoint") == endpoint)
@@ -72,12 +79,16 @@ class PlantRun:
         return self.count("ok", endpoint) / (self.duration_s - self.warmup_s)
 
     def gauge(self, name: str, label: str = "") -> pl.DataFrame:
-        """Samples of a gauge: time_s, value."""
+        """Samples of a gauge: time_s, value. Raises InputError for one that is not there."""
         rows = self.gauges.filter((pl.col("gauge") == name) & (pl.col("label") == label))
+        if rows.is_empty():
+            there = self.gauges.filter(pl.col("gauge") == name)["label"].unique(maintain_order=True).to_list()
+            raise InputError(f"gauge {name!r} of {label!r} is not there; there are: {', '.join(there) or 'none'}")
         return rows.select("time_s", "value").sort("time_s")
 
     def utilisation(self, group: str) -> float:
-        """Mean share of the servers of a group that were busy after the warm-up."""
+        """Mean share of the servers of a group, or for processes per visit of their host's cores, that were busy after
+        the warm-up. A service counts from its beginning on."""
         rows = self.gauge("utilisation", group).filter(pl.col("time_s") > self.warmup_s)
         mean = rows["value"].mean()
         return float(mean) if isinstance(mean, float) else float("nan")
@@ -92,14 +103,26 @@ def simulate_plant(
     seed: int = 1,
     processes: Sequence[Process] = (),
     time_limit_s: float = 0.0,
+    shards: int = 1,
 ) -> PlantRun:
     """Send `load` to the platform for `duration_s`, let it finish, and return what happened.
 
-    `processes` are SimPy process functions ``def process(env, platform)``; `time_limit_s` is the clients' (0: none).
-    A Plant is used up by that: make a new one for each run. Raises InputError for a platform that makes no sense.
+    `processes` are SimPy process functions ``def process(env, platform)``; `time_limit_s` is the clients' (0: none);
+    ``scatter(SPREAD_EACH, branch)`` starts a branch on each of `shards`, which a group's selector SEL_SHARD goes by.
+    The Plant is not changed and may be run again. Raises InputError for a platform that makes no sense.
     """
     if not 0 <= warmup_s < duration_s:
         raise InputError(f"warmup_s is {warmup_s} and duration_s {duration_s}; it must be shorter, and not negative")
+    if duration_s > LONGEST_S:
+        raise InputError(f"duration_s is {duration_s}; it must be at most {LONGEST_S:g}")
+    if not 0 <= seed < 1 << 64:
+        raise InputError(f"seed is {seed}; it must not be negative, nor above 2^64 - 1")
+    if not 0 <= time_limit_s <= LONGEST_S:
+        raise InputError(f"time_limit_s is {time_limit_s}; it must be from 0 to {LONGEST_S:g}")
+    if not 1 <= shards <= MOST_SHARDS:
+        raise InputError(f"shards is {shards}; it must be from 1 to {MOST_SHARDS}")
+    if not plant.endpoints:
+        raise InputError("the platform has no endpoint: declare one with Plant.endpoint(name, path)")
     names = [*plant.endpoint_names, *(f"endpoint{i}" for i in range(len(plant.endpoint_names), len(plant.endpoints)))]
     expected = sum(load.rates_per_s.values()) * duration_s
     recorder = _Recorder(len(names), round(warmup_s * NS_PER_S))
@@ -108,8 +131,10 @@ def simulate_plant(
         seed,
         blocks=load.blocks(names, seed, duration_s),
         on_log=recorder.take,
+        shards=shards,
         settings={c.SET_TIMEOUT_NS: round(time_limit_s * NS_PER_S), c.SET_TRACE_MASK: trace_mask(expected)},
     )
+    _require_no_data(plane)
     platform = Running(plane)
     env = Environment(plane)
     sampler = _Sampler(plant)
@@ -135,6 +160,13 @@ def simulate_plant(
         events=plane.scalar(c.X_EVENTS),
         trouble=_trouble(platform, watch, steady=not processes),
     )
+
+
+def _require_no_data(plane: DataPlane) -> None:
+    """Raise InputError for effects on the data of a feed, which a platform of one's own does not have."""
+    for code, which, *_ in plane.state.program:
+        if (code == c.OP_EFFECT and which != E_ITEMS) or (code == c.OP_SCATTER and which != SPREAD_EACH):
+            raise InputError("a path uses data of the feed; the effect E_ITEMS and the spread SPREAD_EACH need none")
 
 
 def _trouble(platform: Running, watch: LoadWatch, *, steady: bool) -> str:
@@ -222,7 +254,7 @@ class _Sampler:
             self._rows.append((env.now, "in_flight", "", float(platform.in_flight)))
             for name, rows in self._groups.items():
                 pool = stations[rows[0], c.S_KIND] == c.K_POOL
-                servers = stations[rows, c.S_SERVERS].sum()
+                servers = sum(self._capacity(platform, row) for row in rows)
                 if pool:
                     share = stations[rows, c.S_BUSY].sum() / servers
                 else:
@@ -235,6 +267,13 @@ class _Sampler:
             if env.now >= until_s:
                 return
             yield env.timeout(SAMPLE_INTERVAL_S)
+
+    @staticmethod
+    def _capacity(platform: Running, row: int) -> int:
+        station = platform.plane.state.stations[row]
+        return int(
+            platform.plane.plant.hosts[station[c.S_HOST]] if station[c.S_KIND] == c.K_MULTI else station[c.S_SERVERS]
+        )
 
     def table(self) -> pl.DataFrame:
         schema = {"time_s": pl.Float64, "gauge": pl.String, "label": pl.String, "value": pl.Float64}

@@ -55,7 +55,7 @@ class Platform(Running):
         super().__init__(plane)
         self.scenario = scenario
         self.workers = self.stations("worker")
-        self.replay = self.stations("replay")
+        self.replay = self.stations("replay") if scenario.platform.postgres.standbys else []
 
 
 def simulate(

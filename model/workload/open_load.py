@@ -12,6 +12,10 @@ from model.rng import generator
 from model.spec import InputError
 
 BLOCK_S = 1.0
+MOST_RATE_PER_S = 1e7
+"""All endpoints together: the requests of a block are held at once, some 100 bytes each."""
+MOST_TARGETS = 100_000_000
+"""A target's popularity takes 8 bytes."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,15 @@ class OpenLoad:
                 raise InputError(f"rates_per_s[{name!r}] is {rate}; it must be finite and not negative")
         if not any(self.rates_per_s.values()):
             raise InputError("rates_per_s: at least one rate must be positive")
+        if sum(self.rates_per_s.values()) > MOST_RATE_PER_S:
+            raise InputError(f"rates_per_s: all together must be at most {MOST_RATE_PER_S:g}")
         if self.users < 1 or self.targets < 1 or not 0 <= self.zipf < np.inf:
             raise InputError(f"users is {self.users}, targets {self.targets}, zipf {self.zipf}; at least 1, 1 and 0")
+        if self.targets > MOST_TARGETS:
+            needed = self.targets * 8 / 2**30
+            raise InputError(
+                f"targets is {self.targets}, which needs {needed:.1f} GiB; at most {MOST_TARGETS} are possible"
+            )
 
     def blocks(self, endpoints: Sequence[str], seed: int, duration_s: float) -> Iterator[Block]:
         """The requests, second by second; each second draws from a stream of its own.

@@ -16,15 +16,19 @@ from model.engine.program import (
     Admit,
     Attempt,
     Coalesce,
+    Delay,
     Fail,
+    Forever,
     Forget,
     Lookup,
     Path,
+    Put,
     Release,
     Store,
     Switch,
     delay,
     serve,
+    spawn,
     when,
 )  # fmt: skip
 from model.engine.tables import constant
@@ -292,7 +296,28 @@ def test_a_path_that_never_ends_is_refused() -> None:
         plant.switch("open")
         return [(delay(fixed_s=NS), Forever((Switch("open"),)))]
 
-    with pytest.raises(InputError, match="a path never ends: at 1e-09 s it goes round without taking time"):
+    with pytest.raises(InputError, match="a path never ends: at 1e-09 s it goes round"):
+        recorded(build, [(0, 0)]).finish()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (Attempt((Fail(),), retries=50_000),),
+        (Forever((Attempt((Fail(),)), Switch("open"))),),
+        (Forever((spawn((Switch("open"), serve("work", on="station"))),)),),
+        (Forever((Put("line"),)),),
+    ],
+)
+def test_a_path_that_starts_without_end_at_one_instant_is_refused(path: Path) -> None:
+    def build(plant: Plant) -> Sequence[Path]:
+        plant.switch("open")
+        plant.queue("line")
+        plant.step("work", 1.0)
+        plant.fifo("station")
+        return [(delay(fixed_s=NS), *path)]
+
+    with pytest.raises(InputError, match="a path never ends: at 1e-09 s"):
         recorded(build, [(0, 0)]).finish()
 
 
@@ -326,12 +351,45 @@ def test_a_traced_request_tells_how_long_it_was_where() -> None:
         (lambda plant: plant.limiter("l", 0.0), "limiter 'l': rate_per_s is 0.0; it must be above 0"),
         (lambda plant: plant.limiter("l", 1.0, 0), "limiter 'l': burst is 0"),
         (lambda plant: plant.host("h", 0), "host 'h': cores is 0"),
+        (lambda plant: plant.fifo("s", servers=0), "station 's': count is 1, servers \\(or size\\) 0"),
+        (lambda plant: plant.fifo("s", count=0), "station 's': count is 0"),
+        (lambda plant: plant.pool("p", 0), "station 'p': count is 1, servers \\(or size\\) 0"),
+        (lambda plant: plant.step("s", 1e12), "step s: base_s is 1e\\+12; it must be at most"),
+        (lambda plant: plant.wait("w", np.ones(2)), "wait w: a quantile table has 1026 values, not"),
+        (lambda plant: plant.group_commit("g", "w"), "wait 'w' is not defined; defined: none"),
+        (lambda plant: plant.alias("a", "b", 0, 0), "station 'b' is not defined; defined: none"),
         (lambda plant: plant.host("h", discipline="random"), "discipline is 'random'; allowed: fcfs, sharing"),
     ],
 )
 def test_bad_declarations(declare: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         declare(Plant())  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda plant: plant.queue("twin"),
+        lambda plant: plant.step("twin", NS),
+        lambda plant: plant.wait("twin", constant(1.0)),
+        lambda plant: plant.cache("twin", 1),
+        lambda plant: plant.limiter("twin", 1.0),
+        lambda plant: plant.coalescer("twin"),
+        lambda plant: plant.switch("twin"),
+        lambda plant: plant.fifo("twin"),
+    ],
+)
+def test_no_name_is_given_twice(declare: object) -> None:
+    plant = Plant()
+    declare(plant)  # type: ignore[operator]
+    with pytest.raises(InputError, match="'twin' is defined twice"):
+        declare(plant)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("fixed_s", [-1.0, float("nan"), 1e12])
+def test_a_delay_of_no_time_that_there_is(fixed_s: float) -> None:
+    with pytest.raises(InputError, match="fixed_s is"):
+        delay(fixed_s=fixed_s)
 
 
 @pytest.mark.parametrize(
@@ -342,6 +400,10 @@ def test_bad_declarations(declare: object, message: str) -> None:
         (Fail("lost"), "outcome 'lost' is not defined; defined: missing, rejected, timeout"),
         (Attempt((delay(fixed_s=NS),), timeout_s=-1.0), "an attempt's timeout_s is -1.0"),
         (Attempt((delay(fixed_s=NS),), retries=-1), "an attempt's retries is -1"),
+        (Attempt((delay(fixed_s=NS),), timeout_s=1e12), "an attempt's timeout_s is 1e\\+12; it must be at most"),
+        (Delay("", -1), "a delay's fixed time is -1e-09 s; it must not be negative"),
+        (spawn((delay(fixed_s=NS),), 30_000), "spawn: count is 30000; it must be from 1 to 1000"),
+        (spawn((delay(fixed_s=NS),), 0), "spawn: count is 0"),
     ],
 )
 def test_bad_parts(part: object, message: str) -> None:

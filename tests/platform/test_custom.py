@@ -13,20 +13,27 @@ import polars as pl
 import pytest
 
 from model import OpenLoad, Plant, simulate_plant
+from model.engine import layout as c
+from model.engine.dataplane import DataPlane
+from model.engine.effects import E_PAGE, SPREAD_EACH, SPREAD_HOT
 from model.engine.operations import autoscale, circuit_breaker, every, fail_over, faults
 from model.engine.program import (
     Acquire,
     Attempt,
+    Effect,
     Fail,
     Lookup,
+    Part,
     Path,
     Release,
     Store,
     Switch,
     delay,
+    scatter,
     serve,
     when,
 )  # fmt: skip
+from model.engine.running import Running
 from model.engine.tables import exponential_from_mean
 from model.platform.custom import PlantRun
 from model.spec import InputError
@@ -228,6 +235,84 @@ def test_a_user_s_own_process_finds_stations_by_name() -> None:
     assert seen[0] > 20
 
 
+def test_a_group_whose_name_ends_in_a_digit_is_found() -> None:
+    plant = queue()
+    plant.fifo("db1", count=2)
+    plant.fifo("db2")
+    platform = Running(DataPlane(plant, 1))
+    assert [station.name for station in platform.db1] == ["db10", "db11"]
+    assert [station.name for station in platform.stations("db2")] == ["db2"]
+    assert [station.name for station in platform.db11] == ["db11"]
+
+
+def test_many_who_wait_for_a_stopped_station_begin_when_it_goes_on() -> None:
+    plant = queue(servers=40_000)
+
+    def outage(env, platform):  # type: ignore[no-untyped-def]
+        platform.station[0].pause()
+        yield env.timeout(1)
+        assert platform.station[0].queue_length > 35_000
+        platform.station[0].resume()
+
+    run = simulate_plant(plant, OpenLoad({"work": 40_000.0}), duration_s=1.5, processes=[outage])
+    assert run.trouble == ""
+    assert run.count() == pytest.approx(60_000, rel=0.02)
+
+
+def test_a_scatter_waits_for_the_slowest_of_its_shards() -> None:
+    plant = Plant()
+    plant.step("work", 10 * MS)
+    plant.fifo("index", count=4, selector=c.SEL_SHARD)
+    plant.endpoint("search", (scatter(SPREAD_EACH, (serve("work", on="index"),)),))
+
+    def slow(env, platform):  # type: ignore[no-untyped-def]
+        platform.index[3].slow_down(3)
+        yield env.timeout(0)
+
+    run = simulate_plant(plant, OpenLoad({"search": 2.0}), duration_s=20, shards=4, processes=[slow])
+    assert run.steps["visits"].item() == 4 * run.count()
+    assert run.latency().quantile(0.5) == pytest.approx(30 * MS, rel=0.01)
+
+
+@pytest.mark.parametrize("discipline", ["fcfs", "sharing"])
+def test_the_utilisation_of_processes_per_visit_is_that_of_the_cores(discipline: Any) -> None:
+    plant = Plant()
+    plant.host("machine", 4, discipline)
+    plant.step("work", 10 * MS)
+    plant.multi("server", host="machine", wake_s=0)
+    plant.endpoint("work", (serve("work", on="server"),))
+    run = simulate_plant(plant, OpenLoad({"work": 200.0}), duration_s=20)
+    assert run.utilisation("server") == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_figure_that_is_not_there_is_refused(run: PlantRun) -> None:
+    with pytest.raises(InputError, match="outcome is 'lost'; allowed: ok, missing, "):
+        run.count("lost")
+    with pytest.raises(InputError, match="endpoint is 'sell'; allowed: browse, buy"):
+        run.count(endpoint="sell")
+    with pytest.raises(InputError, match="gauge 'utilisation' of 'till' is not there; there are: gateway, catalogue"):
+        run.utilisation("till")
+
+
+def feedlike(part: Part) -> None:
+    plant = queue()
+    plant.endpoint("work", (part, serve("work", on="station")))
+    simulate_plant(plant, OpenLoad({"work": 10.0}), duration_s=1)
+
+
+def test_a_plant_may_be_run_again() -> None:
+    plant = shop()
+    first, second = (simulate_plant(plant, LOAD, duration_s=3) for _ in range(2))
+    assert first.traces.equals(second.traces)
+    assert np.array_equal(first.latency().counts, second.latency().counts)
+
+
+def controlled(process: Any) -> None:
+    plant = queue()
+    plant.switch("on")
+    simulate_plant(plant, OpenLoad({"work": 1.0}), duration_s=1, processes=[process])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -235,6 +320,15 @@ def test_a_user_s_own_process_finds_stations_by_name() -> None:
         (lambda: OpenLoad({"work": 0.0}), "at least one rate must be positive"),
         (lambda: simulate_plant(queue(), OpenLoad({"wrok": 1.0}), duration_s=1), "no such endpoint; defined: work"),
         (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=1, warmup_s=2), "warmup_s is 2"),
+        (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=math.inf), "duration_s is inf"),
+        (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=1, time_limit_s=-1), "time_limit_s is -1"),
+        (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=1, seed=-1), "seed is -1"),
+        (lambda: simulate_plant(Plant(), OpenLoad({"work": 1.0}), duration_s=1), "the platform has no endpoint"),
+        (lambda: OpenLoad({"work": 1.0}, targets=10**13), "targets is 10000000000000, which needs 74505.8 GiB"),
+        (lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=1, shards=0), "shards is 0"),
+        (lambda: feedlike(scatter(SPREAD_HOT, (serve("work", on="station"),))), "a path uses data of the feed"),
+        (lambda: feedlike(Effect(E_PAGE)), "a path uses data of the feed"),
+        (lambda: OpenLoad({"work": 1e12}), "all together must be at most"),
         (lambda: autoscale("station", lowest=3, highest=2), "autoscale 'station'"),
         (lambda: circuit_breaker("open", failures=2.0), "failures is 2.0"),
         (lambda: every(0.0, "refresh"), "period_s is 0.0"),
@@ -243,6 +337,10 @@ def test_a_user_s_own_process_finds_stations_by_name() -> None:
             lambda: simulate_plant(queue(), OpenLoad({"work": 1.0}), duration_s=3, processes=[every(1.0, "repair")]),
             "job 'repair' is not defined; defined: none",
         ),
+        (lambda: controlled(autoscale("nobody", lowest=1, highest=2)), "station 'nobody' is not defined; defined: sta"),
+        (lambda: controlled(fail_over("nobody", "on", at_s=0, detected_s=0)), "station 'nobody' is not defined"),
+        (lambda: Running(DataPlane(queue(), 1)).cache("nothing"), "cache 'nothing' is not defined; defined: none"),
+        (lambda: Running(DataPlane(queue(), 1)).queue_length("line"), "queue 'line' is not defined; defined: none"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, message: str) -> None:  # type: ignore[no-untyped-def]
