@@ -152,6 +152,12 @@ def test_more_than_it_can_serve_is_said_and_what_saturates() -> None:
     assert simulate_plant(queue(), OpenLoad({"work": 50.0}), duration_s=60).trouble == ""
 
 
+def test_too_much_work_is_said_of_a_run_too_short_for_a_trend() -> None:
+    run = simulate_plant(queue(), OpenLoad({"work": 150.0}), duration_s=3)
+    assert run.trouble.startswith("station station was given 1")
+    assert simulate_plant(queue(), OpenLoad({"work": 90.0}), duration_s=3).trouble == ""
+
+
 def test_a_circuit_breaker_turns_away_instead_of_waiting() -> None:
     def fragile() -> Plant:
         plant = queue(servers=2)
