@@ -33,8 +33,9 @@ def autoscale(
     """Give each station of `group` one server more where its utilisation over `interval_s` was `above`, one less where
     it was `below`, between `lowest` and `highest`.
 
-    A new server serves `delay_s` after the decision; after one decision there is none for `cooldown_s`. `on_change` is
-    told the time and the number of servers. Raises InputError for bounds that exclude each other.
+    A service counts when it begins, so it should be short against `interval_s`. A new server serves `delay_s` after the
+    decision; after one decision there is none for `cooldown_s`. `on_change` is told the time and the number of servers.
+    Raises InputError for bounds that exclude each other.
     """
     if not (1 <= lowest <= highest and 0 <= below < above <= 1 and interval_s > 0 and min(cooldown_s, delay_s) >= 0):
         raise InputError(

@@ -37,7 +37,7 @@ class State(NamedTuple):
     flights: IntArray  # [capacity, FLIGHT_COLUMNS]
     flight_buckets: IntArray  # [FLIGHT_BUCKETS]
     switches: IntArray  # [switches] 0 or 1
-    todo: IntArray  # [capacity] jobs to go on with at this instant
+    todo: IntArray  # [2 * jobs + MARGIN] jobs to go on with at this instant
     arrivals: IntArray  # [4, n] time, endpoint, user, target
     sessions: IntArray  # [4, sessions, requests] endpoint, user, target, think time
     stalls: npt.NDArray[np.float64]  # [2] rate per ns, table row

@@ -174,6 +174,8 @@ def _trouble(platform: Running, watch: LoadWatch, *, steady: bool) -> str:
         piled_up = f"{platform.in_flight} requests were unanswered {DRAIN_LIMIT_S:g} s after the last arrival"
     elif steady and (grown := growth(watch.backlog)):
         piled_up = f"requests in flight grew from {grown[0]:.0f} to {grown[1]:.0f}"
+    elif steady and (overload := watch.overload()):
+        piled_up = overload
     else:
         return ""
     return f"{piled_up}; what saturates: {watch.bottleneck()}"

@@ -291,6 +291,8 @@ def _validity(platform: Platform, watch: LoadWatch, *, steady: bool) -> Validity
             f"work piled up: {first:.0f} requests in flight and messages in queues in the first quarter of the scored "
             f"part, {last:.0f} in the last"
         )
+    elif steady and not reasons and (overload := watch.overload()):
+        reasons.append(overload)
     if not reasons:
         return Validity()
     return Validity(valid=False, reasons=(*reasons, f"what saturates: {watch.bottleneck()}"), stationary=False)

@@ -27,6 +27,8 @@ CRITICAL_SCORE = 4.0
 LEAST_GROWTH = 1.5
 """The last quarter's mean over the first's. A trend that is certain but small is not a run without a steady state."""
 SATURATED = 0.9
+MOST_OFFERED = 1.1
+"""Work of more than this share of the capacity is an overload, however short the run; below it, it may be chance."""
 """A host or station this busy is the cause; where none is, those that hold tokens or take messages are looked at."""
 
 
@@ -116,6 +118,24 @@ class LoadWatch:
             Bottleneck(f"the takers of queue {queue}", count / samples) for queue, count in self._waiting.items()
         ]
         return max([best, *holders], key=lambda each: each.utilisation)
+
+    def overload(self) -> str:
+        """Which host or station was given clearly more work than it can do in the time in which requests were offered;
+        empty where none was. To be asked after the run has drained."""
+        plant = self._plane.plant
+        stations = self._plane.state.stations
+        work_ns, kinds, of_host = (stations[:, column] for column in (c.S_BUSY_NS, c.S_KIND, c.S_HOST))
+        length_ns = self._end_s * NS_PER_S
+        given = {
+            f"host {name}": float(work_ns[of_host == row].sum()) / (plant.hosts[row] * length_ns)
+            for name, row in plant.host_rows.items()
+        }
+        for row in np.flatnonzero(kinds == c.K_FIFO):
+            given[f"station {plant.station_names[row]}"] = work_ns[row] / (stations[row, c.S_SERVERS] * length_ns)
+        most = max(given, key=lambda name: given[name], default="")
+        if not most or given[most] < MOST_OFFERED:
+            return ""
+        return f"{most} was given {100 * given[most]:.0f} % of the work that it can do in {self._end_s:g} s"
 
     def _clocks(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         stations, hosts = self._plane.state.stations, self._plane.state.hosts

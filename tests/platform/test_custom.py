@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
+import os
 import pathlib
+import subprocess
+import sys
 import textwrap
 from typing import Any
 
@@ -39,6 +43,7 @@ from model.platform.custom import PlantRun
 from model.spec import InputError
 
 MS = 1e-3
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def shop() -> Plant:
@@ -145,6 +150,12 @@ def test_more_than_it_can_serve_is_said_and_what_saturates() -> None:
     run = simulate_plant(queue(), OpenLoad({"work": 110.0}), duration_s=60)
     assert "what saturates: station station, busy 99" in run.trouble or "busy 100" in run.trouble
     assert simulate_plant(queue(), OpenLoad({"work": 50.0}), duration_s=60).trouble == ""
+
+
+def test_too_much_work_is_said_of_a_run_too_short_for_a_trend() -> None:
+    run = simulate_plant(queue(), OpenLoad({"work": 150.0}), duration_s=3)
+    assert run.trouble.startswith("station station was given 1")
+    assert simulate_plant(queue(), OpenLoad({"work": 90.0}), duration_s=3).trouble == ""
 
 
 def test_a_circuit_breaker_turns_away_instead_of_waiting() -> None:
@@ -257,6 +268,25 @@ def test_many_who_wait_for_a_stopped_station_begin_when_it_goes_on() -> None:
     run = simulate_plant(plant, OpenLoad({"work": 40_000.0}), duration_s=1.5, processes=[outage])
     assert run.trouble == ""
     assert run.count() == pytest.approx(60_000, rel=0.02)
+
+
+PLAIN = """
+import hashlib, sys
+from model import simulate_plant
+from tests.platform.test_custom import LOAD, shop
+run = simulate_plant(shop(), LOAD, duration_s=2)
+sys.stdout.write(hashlib.sha256(run.traces.write_csv().encode()).hexdigest())
+"""
+
+
+def test_with_the_jit_off() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, cwd=ROOT, capture_output=True,
+        text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    traces = simulate_plant(shop(), LOAD, duration_s=2).traces
+    assert done.stdout == hashlib.sha256(traces.write_csv().encode()).hexdigest()
 
 
 def test_a_scatter_waits_for_the_slowest_of_its_shards() -> None:

@@ -126,6 +126,13 @@ def test_an_overloaded_host_is_named_though_the_backlog_is_served_in_the_end(
     assert Run.load(run.save(tmp_path / "run")).validity == run.validity
 
 
+def test_an_overload_is_seen_in_a_run_too_short_for_a_trend(scenario: Scenario) -> None:
+    run = simulate(scenario.with_(duration_s=4, workload__rate_per_s=4_000))
+    assert not run.validity.stationary
+    assert "host backend was given " in run.validity.reasons[0]
+    assert simulate(scenario.with_(duration_s=4)).validity.valid
+
+
 def test_workers_that_fall_behind_are_named_though_no_core_is_busy(scenario: Scenario) -> None:
     run = simulate(scenario.with_(platform__workers__wait_per_batch_s=0.5))
     assert run.validity.reasons[-1].startswith("what saturates: the takers of queue fanout, busy ")

@@ -35,6 +35,10 @@ def _hash64(key):  # type: ignore[no-untyped-def]
     return lambda key: unsigned_hash64(key)
 
 
+def _plain_hash64(key: int) -> int:
+    return sharding.hash64(int(key))  # tables hold words of 64 bits, which would overflow
+
+
 register_jitable(sharding.key_hash)
-hash64: Any = sharding.hash64 if config.DISABLE_JIT else unsigned_hash64  # type: ignore[attr-defined]
+hash64: Any = _plain_hash64 if config.DISABLE_JIT else unsigned_hash64  # type: ignore[attr-defined]
 key_hash: Any = sharding.key_hash
