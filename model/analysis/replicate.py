@@ -25,6 +25,7 @@ from model.analysis.intervals import CONFIDENCE, Interval, Sections, check_confi
 from model.analysis.precision import SUBJECTS, Precision, StoppingRule
 from model.analysis.warmup import Warmup, common_length_s, scored_from, warmup_of
 from model.platform import simulate
+from model.platform.memory import require_memory
 from model.runs import Histogram, Run
 from model.runs.run import Validity
 from model.spec import Calibration, InputError, Scenario
@@ -181,6 +182,7 @@ def replicate(
     Raises InputError for counts that make no sense and for what `simulate` raises it.
     """
     wanted = _check_counts(replications, precisions, max_replications, max_seconds, threads, confidence)
+    require_memory(scenario, at_once=threads)
     if not scenario.is_steady:
         warmup = "scenario"
     sequence = _Sequence(precisions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from model.engine import kernel, layout as c
 from model.engine.caches import cache_tables
 from model.engine.events import NEVER
 from model.engine.plant import Plant
+from model.engine.reach import Reach, check_reach
 from model.engine.state import IntArray, State, empty_jobs, grown
 from model.rng.philox import purpose_key
 from model.spec import InputError
@@ -106,6 +107,15 @@ class DataPlane:
         values[c.SET_TRACE_MASK] = -1
         for column, value in (settings or {}).items():
             values[column] = value
+        self._kinds = [row[c.S_KIND] for row in plant.stations]
+        self._reach = Reach(
+            lanes=int(values[c.SET_LANES]), shards=shards, servers=int(values[c.SET_STANDBYS]),
+            database_servers=max(1, int(values[c.SET_SERVERS])),
+        )  # fmt: skip
+        for entry in entries:
+            check_reach(self._compiler.uses_of(entry), self._kinds, self._reach)
+        for job, entry in zip(plant.backgrounds, backgrounds, strict=True):
+            self._check_job(entry, job.lane, job.server)
         capacity = max(capacity, kernel.MARGIN)
         jobs = empty_jobs(capacity)
         messages = np.zeros((capacity, c.MESSAGE_COLUMNS), np.int64)
@@ -228,9 +238,17 @@ class DataPlane:
         """Begin the plant's job of that name now."""
         if job not in self._jobs:
             raise InputError(f"job {job!r} is not defined; defined: {', '.join(self._jobs) or 'none'}")
+        self._check_job(self._jobs[job], lane, server)
         self._ensure_room()
         s = self.state
         kernel.spawn_background(s.x, s.heap, s.jobs, self._jobs[job], lane, server, self.now_ns)
+
+    def _check_job(self, entry: int, lane: int, server: int) -> None:
+        """Raise InputError where a job of this lane and server may come to a station that is not there."""
+        if lane < 0 or server < -1:
+            raise InputError(f"a job's lane is {lane} and its server {server}; at least 0 and -1 are allowed")
+        reach = replace(self._reach, lanes=lane + 1, servers=max(self._reach.servers, server + 1))
+        check_reach(self._compiler.uses_of(entry), self._kinds, reach)
 
     def flush_cache(self, cache: str) -> None:
         """Empty a cache: what it held is missing from now on."""

@@ -134,7 +134,7 @@ class Plant:
         if of not in self.groups:
             raise InputError(f"station {of!r} is not defined; defined: {', '.join(self.groups) or 'none'}")
         base = self.groups[of]
-        self.groups[group] = Group(base.first + offset, selector, base.size)
+        self.groups[group] = Group(base.first + offset, selector, base.size, is_alias=True)
 
     def cache(
         self, name: str, capacity: int, *, key: Key = "target", ttl_s: float = 0.0, evicts: Eviction = "lru"

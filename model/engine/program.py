@@ -239,6 +239,20 @@ class Group:
     size: int
     led: bool = False
     """A group commit whose leader releases the others."""
+    is_alias: bool = False
+    """Another name for stations of other groups: `size` is that of the first of them."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """Where a path wants something of a group's stations."""
+
+    row: int
+    operation: int
+    name: str
+    group: Group
+    spawned: int
+    """Where it stands in a spawned body, how many jobs are spawned; their ordinals are their servers."""
 
 
 @dataclass(frozen=True)
@@ -291,11 +305,16 @@ class Compiler:
         """What a job does in the rows at which it may stay for a while."""
         return dict(self._labels)
 
+    def uses_of(self, entry: int) -> list[Use]:
+        """What the path that begins at `entry` wants of stations."""
+        return [use for use in self._uses if entry <= use.row < self._ends[entry]]
+
     def _path(self, path: Path, arrival: int, last: int) -> int:
         self._emit(c.OP_START, arrival)
         entry = len(self.rows)
         self._parts(path)
         self._end(last)
+        self._ends[entry] = len(self.rows)
         if not any(row[0] in (c.OP_SERVE, c.OP_DELAY, c.OP_FLUSH, c.OP_GET) for row in self.rows[entry:]):
             raise InputError("a path must take time somewhere: it has no serve, delay, flush or get")
         return entry
@@ -318,7 +337,7 @@ class Compiler:
     def _part(self, part: Part) -> None:  # noqa: C901, PLR0912, PLR0915  one line per kind of part
         match part:
             case Serve(step, on):
-                group = self._group(on)
+                group = self._use(c.OP_SERVE, on)
                 self._labels[len(self.rows)] = step
                 self._emit(c.OP_SERVE, group.first, group.selector, self._row(self.cost_rows, step, "step"), group.size)
             case Delay(wait, fixed_ns):
@@ -331,10 +350,10 @@ class Compiler:
             case Acquire(pool, most_waiting):
                 self._labels[len(self.rows)] = pool
                 room = 0 if most_waiting is None else most_waiting + 1
-                group = self._group(pool)
+                group = self._use(c.OP_ACQUIRE, pool)
                 self._emit(c.OP_ACQUIRE, group.first, group.selector, room, group.size)
             case Release(pool):
-                group = self._group(pool)
+                group = self._use(c.OP_RELEASE, pool)
                 self._emit(c.OP_RELEASE, group.first, group.selector, 0, group.size)
             case Effect(which, a, b):
                 self._emit(c.OP_EFFECT, which, a, b)
@@ -354,7 +373,9 @@ class Compiler:
             case Spawn(body, count):
                 if not 1 <= count <= MOST_SPAWNED:
                     raise InputError(f"spawn: count is {count}; it must be from 1 to {MOST_SPAWNED}")
+                around, self._spawned = self._spawned, count
                 self._beside(body, c.OP_EXIT)
+                self._spawned = around
                 self._emit(c.OP_SPAWN, self._beside_entry, count)
             case While(condition, body):
                 top = len(self.rows)
@@ -424,7 +445,7 @@ class Compiler:
         self._emit(c.OP_RETRY, top, part.retries, round(part.backoff_s * 1e9))
 
     def _flush(self, part: Flush) -> None:
-        group, cost = self._group(part.on), self._row(self.cost_rows, part.step, "step")
+        group, cost = self._use(c.OP_FLUSH, part.on), self._row(self.cost_rows, part.step, "step")
         if bool(part.turn) != group.led:
             needs, has = ("needs", "has a leader") if group.led else ("must not have", "has no leader")
             raise InputError(f"flush {part.step!r} {needs} a turn: the group commit {part.on!r} {has}")
@@ -460,6 +481,11 @@ class Compiler:
         self._beside_entry = entry
         self.rows[jump][1] = len(self.rows)
 
+    def _use(self, operation: int, name: str) -> Group:
+        group = self._group(name)
+        self._uses.append(Use(len(self.rows), operation, name, group, self._spawned))
+        return group
+
     def _group(self, name: str) -> Group:
         if name not in self.groups:
             raise InputError(f"station {name!r} is not defined; defined: {', '.join(sorted(self.groups))}")
@@ -472,5 +498,8 @@ class Compiler:
         return rows[name]
 
     _beside_entry: int = 0
+    _spawned: int = 0
+    _uses: list[Use] = field(default_factory=list)
+    _ends: dict[int, int] = field(default_factory=dict)
     _failing: list[int] = field(default_factory=list)
     _labels: dict[int, str] = field(default_factory=dict)

@@ -277,7 +277,10 @@ def _validity(platform: ClusterPlatform, watch: LoadWatch) -> Validity:
         )
     if outstanding := platform.deliveries_outstanding:
         reasons.append(f"{outstanding} deliveries were outstanding {DRAIN_LIMIT_S:g} s after the last arrival")
-    # A celebrity's post is a backlog by design, so one that merely grew says nothing here.
+    # A celebrity's post is a backlog by design, so one that merely grew says nothing here; more work than there is time
+    # for does.
+    if not reasons and (overload := watch.overload()):
+        reasons.append(overload)
     if not reasons:
         return Validity()
     return Validity(valid=False, reasons=(*reasons, f"what saturates: {watch.bottleneck()}"), stationary=False)

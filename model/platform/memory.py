@@ -41,13 +41,15 @@ def needed_bytes(scenario: Scenario) -> int:
     return round(total + users * each)
 
 
-def require_memory(scenario: Scenario, available_bytes: int | None = None) -> None:
-    """Raise InputError where a simulation needs more than `available_bytes` (default: what this machine has left)."""
+def require_memory(scenario: Scenario, available_bytes: int | None = None, *, at_once: int = 1) -> None:
+    """Raise InputError where so many simulations `at_once` need more than `available_bytes` (default: what this machine
+    has left)."""
     available = memory_available_bytes() if available_bytes is None else available_bytes
-    needed = needed_bytes(scenario)
+    needed = at_once * needed_bytes(scenario)
     if available is not None and needed > available:
         raise InputError(
-            f"population: simulating {scenario.population.users} users needs about {_gib(needed)} of memory, and "
+            f"population: simulating {scenario.population.users} users"
+            f"{f' in {at_once} threads' if at_once > 1 else ''} needs about {_gib(needed)} of memory, and "
             f"{_gib(available)} are available; lower population.users"
             + (
                 ""

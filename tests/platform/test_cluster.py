@@ -271,6 +271,8 @@ def test_memory_is_estimated_before_it_is_taken() -> None:
         InputError, match=r"simulating 150000000 users needs about 0\.7 GiB of memory, and 0\.5 GiB are"
     ):
         require_memory(shipped, 2**29)
+    with pytest.raises(InputError, match=r"simulating 150000000 users in 3 threads needs about 2\.\d GiB"):
+        require_memory(shipped, 2**30, at_once=3)
     large = Scenario.load("baseline", {"population.users": 5_000_000, "population.posts_per_user": 100_000})
     with pytest.raises(InputError, match=r"simulating 5000000 users needs about \d+\.\d GiB.*lower population.users, "):
         simulate(large)
