@@ -19,6 +19,15 @@ HOUSEKEEPING_PERIOD_S = 0.005
 """Timers and housekeeping of a kind of process are modelled as short tasks at random instants, this far apart."""
 
 
+COMMIT_WAKE = "db.commit_wake"
+"""A turn on the core and nothing more: what a backend does in it is part of its statement's measured cost."""
+
+
+def is_internal(step: str) -> bool:
+    """Whether a step is the model's own device, and none that a request visits."""
+    return step == COMMIT_WAKE or step.startswith("housekeeping.")
+
+
 def feed_plant(scenario: Scenario, calibration: Calibration) -> Plant:
     """Everything but the data: what runs where, and what it costs."""
     plant = Plant()
@@ -28,7 +37,8 @@ def feed_plant(scenario: Scenario, calibration: Calibration) -> Plant:
     if side != "backend":
         plant.host(side)
     _processes(plant, scenario, calibration, side)
-    plant.endpoints.extend(endpoint_paths(scenario.platform.postgres.standbys).values())
+    for endpoint, path in endpoint_paths(scenario.platform.postgres.standbys).items():
+        plant.endpoint(endpoint.value, path)
     plant.backgrounds.append(Background(relay(scenario, plant)))
     for index in range(scenario.platform.workers.processes):
         plant.backgrounds.append(Background(worker(scenario), lane=index))
@@ -80,8 +90,7 @@ def _processes(plant: Plant, scenario: Scenario, calibration: Calibration, side:
     # The primary and its standbys stand side by side, so that server -1, 0, 1, ... selects among them.
     plant.alias("db", "primary", 0, c.SEL_SERVER)
     plant.group_commit("wal", "db.commit_write", leader=True)
-    # A turn on the core and nothing more: what a backend does in it is part of its statement's measured cost.
-    plant.step("db.commit_wake", 0.0)
+    plant.step(COMMIT_WAKE, 0.0)
     servers = 1 + standbys
     plant.pool("pool", platform.api.database_pool, platform.api.processes * servers, c.SEL_LANE_SERVER)
     plant.queue("outbox")

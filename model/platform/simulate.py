@@ -18,7 +18,7 @@ from model.engine.running import Running
 from model.platform.cluster_run import simulate_cluster
 from model.platform.data import platform_data
 from model.platform.faults import inject
-from model.platform.feed import feed_plant, settings
+from model.platform.feed import feed_plant, is_internal, settings
 from model.platform.memory import require_memory
 from model.platform.stationarity import LoadWatch, growth
 from model.runs import Run, RunBuilder, provenance
@@ -65,11 +65,14 @@ def simulate(
     graph: FollowerGraph | None = None,
     schedule: Schedule | ClosedSchedule | None = None,
     processes: tuple[Process, ...] = (),
+    change: Callable[[Plant], None] | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Run:
     """Simulate `scenario` with `calibration` (default: the shipped one) and return its Run.
 
     `processes` are SimPy process functions ``def process(env, platform)`` that read and change the running platform.
+    `change` is given the feed's Plant before it runs, to declare steps, caches or stations and to give an endpoint
+    another path: ``plant.endpoint("profile", (...))``.
     `schedule` replays given requests (those of a load test) instead of drawing them. Raises InputError for a
     calibration that does not fit, and for a population that needs more memory than there is, before allocating it.
     """
@@ -80,6 +83,8 @@ def simulate(
             )
         if isinstance(schedule, ClosedSchedule):
             raise InputError("schedule is one of sessions; requests to a cluster are open")
+        if change is not None:
+            raise InputError("change is for the feed's platform; platform.kind is 'cluster'")
         return simulate_cluster(scenario, graph=graph, schedule=schedule, processes=processes, on_progress=on_progress)
     if graph is None:
         require_memory(scenario)
@@ -89,7 +94,10 @@ def simulate(
     schedule = schedule or schedule_of(scenario, graph)
     builder = RunBuilder(scenario, "model")
     recorder = _Recorder(builder)
-    plane = _plane(scenario, calibration, schedule, seeds, recorder.take)
+    plant = feed_plant(scenario, calibration)
+    if change is not None:
+        change(plant)
+    plane = _plane(plant, scenario, calibration, schedule, seeds, recorder.take)
     platform = Platform(scenario, plane)
     env = Environment(plane)
     env.process(_sample(env, platform, builder))
@@ -121,6 +129,7 @@ def simulate(
 
 
 def _plane(
+    plant: Plant,
     scenario: Scenario,
     calibration: Calibration,
     schedule: Schedule | ClosedSchedule,
@@ -137,7 +146,7 @@ def _plane(
         blocks = iter(schedule.blocks())
         highest = schedule.highest_post_id
     return DataPlane(
-        feed_plant(scenario, calibration),
+        plant,
         scenario.seed,
         blocks=blocks,
         sessions=sessions,
@@ -258,11 +267,16 @@ def _drain(env: Environment, platform: Platform) -> None:
 def _collect(builder: RunBuilder, plane: DataPlane, calibration: Calibration) -> None:
     for row, name in enumerate(plane.plant.step_names):
         visits, items, residence_ns = (int(value) for value in plane.state.visits[row])
-        if name not in STEPS and name not in WAITS:
-            continue  # housekeeping
-        step = STEPS.get(name)
-        process = "database" if step and len(step.processes) > 1 else step.processes[0].value if step else "primary"
-        builder.add_step(name, process, visits, items if step and step.items else 0, residence_ns)
+        if is_internal(name):
+            continue
+        if name in STEPS:
+            step = STEPS[name]
+            process = "database" if len(step.processes) > 1 else step.processes[0].value
+            items = items if step.items else 0
+        else:
+            # The flushes, whose waits are the log's; or a step that `change` has declared.
+            process, items = ("primary", 0) if name in WAITS else ("own", items)
+        builder.add_step(name, process, visits, items, residence_ns)
     counters = {
         "timeline_hits": c.X_HITS, "timeline_misses": c.X_MISSES, "posts_created": c.X_POSTS,
         "deliveries_expected": c.X_EXPECTED, "deliveries_seen": c.X_EXPECTED,
