@@ -93,7 +93,7 @@ plt.show()
 from model import compare
 
 storm = Scenario.load("celebrity-storm")
-pushed = simulate(storm.with_(policies__celebrity_threshold_followers=5_000))
+pushed = simulate(storm.with_(policies__celebrity_threshold_followers=1_000))
 pulled = simulate(storm.with_(policies__celebrity_threshold_followers=150))
 comparison = compare(pushed, pulled)
 comparison.notes
@@ -159,5 +159,5 @@ def watch(env, platform):
     seen.append((env.now, platform.queue_length("fanout"), platform.in_flight))
 
 
-simulate(storm.with_(policies__celebrity_threshold_followers=5_000), processes=(watch,))
+simulate(storm.with_(policies__celebrity_threshold_followers=1_000), processes=(watch,))
 seen
