@@ -63,67 +63,58 @@ class Outcome:
         return self.requests / self.seconds
 
 
-def _services(plant: Plant) -> tuple[Path, Path]:
-    """Declare steps and network; returns the visits and the journey."""
+def _declared(servers: int = 1, *, shared: bool = False) -> tuple[Plant, Path, Path]:
+    """A plant with the steps, the stations and the network; the visits, and the journey before and after them."""
+    plant = Plant()
     scale = math.exp(SIGMA**2 / 2)  # from a median to a mean
     for _, step, median_ms in VISITS:
         plant.step(step, median_ms * 1e-3 * scale, cv=CV)
     plant.wait("network", lognormal_from_mean_cv(NETWORK_MS * 1e6 * scale, CV))
-    return tuple(serve(step, on=station) for station, step, _ in VISITS), (delay("network"),)
+    if shared:
+        plant.host("machine", HOST_CORES, discipline="sharing")
+        plant.loop("api", host="machine", wake_s=0.0, poll_s=0.0, count=APIS, selector=c.SEL_KEY)
+    else:
+        plant.fifo("api", APIS, servers=servers, selector=c.SEL_KEY)
+    plant.fifo("redis", SHARDS, servers=servers, selector=c.SEL_KEY)
+    return plant, tuple(serve(step, on=station) for station, step, _ in VISITS), (delay("network"),)
 
 
 def reference_plant(servers: int = 1) -> Plant:
     """The path and nothing else, with so many servers at each station."""
-    plant = Plant()
-    visits, network = _services(plant)
-    plant.fifo("api", APIS, servers=servers, selector=c.SEL_KEY)
-    plant.fifo("redis", SHARDS, servers=servers, selector=c.SEL_KEY)
-    plant.endpoints.append([*network, *visits, *network])
+    plant, visits, network = _declared(servers)
+    plant.endpoint("request", (*network, *visits, *network))
     return plant
 
 
 def on_shared_host() -> Plant:
     """The API processes share the cores of one host."""
-    plant = Plant()
-    visits, network = _services(plant)
-    plant.host("machine", HOST_CORES, discipline="sharing")
-    plant.loop("api", host="machine", wake_s=0.0, poll_s=0.0, count=APIS, selector=c.SEL_KEY)
-    plant.fifo("redis", SHARDS, selector=c.SEL_KEY)
-    plant.endpoints.append([*network, *visits, *network])
+    plant, visits, network = _declared(shared=True)
+    plant.endpoint("request", (*network, *visits, *network))
     return plant
 
 
 def with_cache() -> Plant:
     """The second visit to Redis only where a local LRU cache misses."""
-    plant = Plant()
-    visits, network = _services(plant)
-    plant.fifo("api", APIS, selector=c.SEL_KEY)
-    plant.fifo("redis", SHARDS, selector=c.SEL_KEY)
+    plant, visits, network = _declared()
     plant.cache("local", CACHED_KEYS)
     look = (Lookup("local"), when((visits[3], Store("local"))))
-    plant.endpoints.append([*network, *visits[:3], *look, visits[4], *network])
+    plant.endpoint("request", (*network, *visits[:3], *look, visits[4], *network))
     return plant
 
 
 def with_time_limit() -> Plant:
     """The whole path as an attempt with a time limit that is rarely reached."""
-    plant = Plant()
-    visits, network = _services(plant)
-    plant.fifo("api", APIS, selector=c.SEL_KEY)
-    plant.fifo("redis", SHARDS, selector=c.SEL_KEY)
-    plant.endpoints.append([Attempt((*network, *visits, *network), timeout_s=TIME_LIMIT_S)])
+    plant, visits, network = _declared()
+    plant.endpoint("request", (Attempt((*network, *visits, *network), timeout_s=TIME_LIMIT_S),))
     return plant
 
 
 def with_scatter() -> Plant:
     """The second visit to Redis goes to eight shards at a time, and waits for the slowest."""
-    plant = Plant()
-    visits, network = _services(plant)
-    plant.fifo("api", APIS, selector=c.SEL_KEY)
-    plant.fifo("redis", SHARDS, selector=c.SEL_KEY)
+    plant, visits, network = _declared()
     plant.alias("each", "redis", 0, c.SEL_SHARD)
     gather = scatter(e.SPREAD_EACH, [serve("get", on="each")])
-    plant.endpoints.append([*network, *visits[:3], gather, visits[4], *network])
+    plant.endpoint("request", (*network, *visits[:3], gather, visits[4], *network))
     return plant
 
 
@@ -149,7 +140,7 @@ def mmc_plant() -> Plant:
     plant = Plant()
     plant.step("work", QUEUE_SERVICE_S, cv=1.0, law="exponential")
     plant.fifo("station", servers=QUEUE_SERVERS)
-    plant.endpoints.append([serve("work", on="station")])
+    plant.endpoint("request", (serve("work", on="station"),))
     return plant
 
 

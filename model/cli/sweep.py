@@ -87,7 +87,7 @@ def sweep(
     loaded = load_scenario(scenario, overrides, seed)
     costs = load_calibration(calibration)
 
-    from model.machine.extras import install_hint, missing_packages, require
+    from model.machine.extras import require
     from model.planning import grid
     from model.planning import sweep as run_sweep
 
@@ -112,19 +112,27 @@ def sweep(
         )
     if replications > 1:
         _warn_of_warmup(table, loaded.warmup_s)
+    fields = [axis.field for axis in axes]
+    _write(folder, table, fields, loaded.name)
+    if json_output:
+        print_json({"scenario": loaded.name, "over": fields, "points": table.to_dicts()})
+    else:
+        _print(table, fields)
+
+
+def _write(folder: Path, table: pl.DataFrame, fields: list[str], title: str) -> None:
+    """Every figure, and the plot where what it needs is installed."""
+    from model.machine.extras import install_hint, missing_packages
+
     write_file(folder / "sweep.csv", table.write_csv())
     note(f"every figure: {folder / 'sweep.csv'}")
     if missing_packages(["explore"]):
         note(f"no plot, which needs: {install_hint(['explore'])}")
-    else:
-        from model.report.sweep_plot import plot_sweep
+        return
+    from model.report.sweep_plot import plot_sweep
 
-        write_file(folder / "sweep.svg", plot_sweep(table, [axis.field for axis in axes], title=loaded.name))
-        note(f"the plot: {folder / 'sweep.svg'}")
-    if json_output:
-        print_json({"scenario": loaded.name, "over": [axis.field for axis in axes], "points": table.to_dicts()})
-    else:
-        _print(table, [axis.field for axis in axes])
+    write_file(folder / "sweep.svg", plot_sweep(table, fields, title=title))
+    note(f"the plot: {folder / 'sweep.svg'}")
 
 
 def _warn_of_warmup(table: pl.DataFrame, warmup_s: float) -> None:

@@ -416,6 +416,8 @@ class Compiler:
                 for jump in self._failing:  # who fails brings that back to those who wait
                     self.rows[jump][1] = len(self.rows)
                 self._failing = outer
+                if any(row[0] == c.OP_GET for row in self.rows[opening:]):
+                    raise InputError(f"coalescer {coalescer!r}: its body takes a message, whose key would be another")
                 self.rows[opening][3] = len(self.rows)
                 self._keyed(c.OP_LAND, self.coalescers, coalescer, "coalescer")
             case Attempt():

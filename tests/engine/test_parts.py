@@ -20,6 +20,7 @@ from model.engine.program import (
     Fail,
     Forever,
     Forget,
+    Get,
     Lookup,
     Path,
     Put,
@@ -105,6 +106,16 @@ def test_a_cache_of_many_keys_keeps_its_books() -> None:
             del held[next(iter(held))]
     log = run_of(cached(64), [(1000 * i, int(key)) for i, key in enumerate(keys)])
     assert latencies(log) == expected
+
+
+def test_a_coalesced_body_takes_no_message() -> None:
+    def build(plant: Plant) -> Sequence[Path]:
+        plant.coalescer("origin")
+        plant.queue("messages")
+        return [(delay(fixed_s=NS), Coalesce("origin", (Get("messages"),)))]
+
+    with pytest.raises(InputError, match="coalescer 'origin': its body takes a message"):
+        recorded(build, [(0, 0)])
 
 
 def test_who_wants_what_is_being_fetched_waits_for_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Protocol
@@ -132,7 +133,7 @@ class SharedCores(Cores):
         first[-1]()
 
 
-class Station:
+class Station(ABC):
     """What serves visits. `leave` is told of each that ends."""
 
     def __init__(self, clock: Clock, leave: Leave, servers: int = 1) -> None:
@@ -142,12 +143,13 @@ class Station:
         self.slowdown_ppm = NORMAL_PPM
         self.busy_ns = self.visits = self.wakes = 0
 
+    @abstractmethod
     def come(self, visit: Visit) -> None:
-        raise NotImplementedError
+        """A job comes."""
 
+    @abstractmethod
     def go_on(self) -> None:
         """Take the next job, after one has left."""
-        raise NotImplementedError
 
     def resume(self) -> None:
         self.paused = False
