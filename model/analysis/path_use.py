@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from model.engine import layout as c
+from model.engine.compiler import Group
 from model.engine.plant import Plant
 from model.engine.program import (
     Acquire,
@@ -22,7 +23,6 @@ from model.engine.program import (
     Forever,
     Forget,
     Get,
-    Group,
     Lookup,
     Path,
     Put,

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.engine import layout as c
-from model.engine.program import LONGEST_S, Compiler, Group, Keyed, Path
+from model.engine.compiler import Compiler, Group, Keyed
+from model.engine.program import LONGEST_S, Path
 from model.engine.tables import exponential_from_mean, lognormal_from_mean_cv
 from model.spec import InputError
 

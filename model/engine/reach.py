@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from model.engine import layout as c
-from model.engine.program import Group, Use
+from model.engine.compiler import Group, Use
 from model.spec import InputError
 
 OPERATION_KINDS = {
